@@ -1,0 +1,6 @@
+"""From source to a callable, and back into a model.
+
+`kernel` is the record, `backends` build and load one, `templates` write them
+from a traced graph, `devices` say what the machine can do, `patch` puts
+winners into a model and takes them out again.
+"""
