@@ -1,0 +1,154 @@
+"""C++ on the CPU: one text, plain g++, called through ctypes.
+
+``extern "C"`` and destination passing keep a build at half a second (a torch
+extension takes 25 s) and let the caller own and poison the outputs.  The
+contract is in `kernels.launch`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from kernelite.errors import MachineError
+from kernelite.kernels import launch
+from kernelite.kernels.cache import cache_folder
+from kernelite.kernels.kernel import Allocate, BuildFailed, Entry, Kernel
+from kernelite.problems.problem import Signature
+from kernelite.problems.tensors import TensorSpec, specs
+
+FLAGS = ("-std=c++20", "-O3", "-march=native", "-fopenmp", "-shared", "-fPIC",
+         "-fno-math-errno", "-fno-trapping-math", "-w")  # fmt: skip
+TIMEOUT_S = 120
+TEMPLATES = Path(__file__).resolve().parents[1] / "templates"
+
+
+@cache
+def compiler() -> tuple[str, str] | None:
+    """Path and version line of g++, or None."""
+    path = shutil.which("g++")
+    if path is None:
+        return None
+    asked = subprocess.run([path, "--version"], capture_output=True, text=True, check=False)
+    return path, asked.stdout.splitlines()[0] if asked.stdout else "unknown"
+
+
+class CppBackend:
+    """Builds shared objects with g++ and calls them through ctypes."""
+
+    suffix = ".cpp"
+
+    def missing(self) -> str | None:
+        """A C++ compiler, if there is none."""
+        return None if compiler() else "no g++ found; install it, e.g. apt-get install g++"
+
+    def build(self, kernel: Kernel) -> Path:
+        """Compile to ``<cache>/cpp/<hash>.so``; see `kernels.kernel.Backend`."""
+        launch.parse(kernel.source)
+        found = compiler()
+        if found is None:
+            raise MachineError(str(self.missing()))
+        digest = sha256("\n".join((kernel.source, *FLAGS, *found, _cpu())).encode()).hexdigest()
+        artefact = cache_folder("cpp") / f"{digest[:24]}.so"
+        if not artefact.exists():
+            _compile(found[0], kernel.source, artefact)
+        return artefact
+
+    def load(self, kernel: Kernel, artefact: Path, signature: Signature) -> Entry:
+        """Open the shared object; see `kernels.kernel.Backend`."""
+        spec = launch.parse(kernel.source)
+        library = ctypes.CDLL(str(artefact))
+        try:
+            function = getattr(library, spec.entry)
+        except AttributeError as error:
+            raise BuildFailed(f'no extern "C" function {spec.entry!r} in the source') from error
+        function.restype = None
+        return _Call(function, spec, signature.outputs)
+
+
+def _compile(path: str, source: str, artefact: Path) -> None:
+    """Run g++; the result appears under its name only when it is whole."""
+    with tempfile.TemporaryDirectory(dir=artefact.parent) as folder:
+        text, result = Path(folder, "kernel.cpp"), Path(folder, "kernel.so")
+        text.write_text(source)
+        command = [path, *FLAGS, f"-I{TEMPLATES}", str(text), "-o", str(result)]
+        try:
+            done = subprocess.run(
+                command, capture_output=True, text=True, check=False, timeout=TIMEOUT_S,
+                env={"PATH": os.environ.get("PATH", ""), "TMPDIR": folder, "LC_ALL": "C"},
+            )  # fmt: skip
+        except subprocess.TimeoutExpired as error:
+            raise BuildFailed(f"g++ took more than {TIMEOUT_S} s") from error
+        if "No space left on device" in done.stderr:
+            raise MachineError(f"no space left to build kernels in {artefact.parent}")
+        if done.returncode:
+            raise BuildFailed(done.stderr.replace(folder, "")[-4000:])
+        os.replace(result, artefact)
+
+
+@cache
+def _cpu() -> str:
+    """What -march=native depends on: the CPU's model and flags."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    return "\n".join(line for line in lines[:40] if line.startswith(("model name", "flags")))
+
+
+class _Call:
+    """Fills in pointers and calls; copies a tensor only if its layout is not the declared one."""
+
+    def __init__(self, function: Any, spec: launch.Launch, outputs: Sequence[TensorSpec]) -> None:
+        self.function, self.spec, self.wanted = function, spec, tuple(outputs)
+        self.written = tuple(
+            TensorSpec(o.shape, spec.layouts.get(f"out{i}", o.contiguous_stride), o.dtype)
+            for i, o in enumerate(outputs)
+        )
+        self.copy_back = self.written != self.wanted
+        self.bound: dict[tuple[TensorSpec, ...], list[Any]] = {}
+
+    def __call__(
+        self, arguments: Sequence[torch.Tensor], allocate: Allocate = TensorSpec.empty
+    ) -> list[torch.Tensor]:
+        ready = [self._laid_out(i, tensor) for i, tensor in enumerate(arguments)]
+        results = [allocate(spec) for spec in self.written]
+        self.function(*self._values(ready, results))
+        if not self.copy_back:
+            return results
+        return [
+            r if w == o else allocate(o).copy_(r)
+            for r, w, o in zip(results, self.written, self.wanted, strict=True)
+        ]
+
+    def _laid_out(self, index: int, tensor: torch.Tensor) -> torch.Tensor:
+        strides = self.spec.layouts.get(f"in{index}")
+        if strides is None:
+            return tensor.contiguous()
+        if tensor.stride() == strides:
+            return tensor
+        return torch.empty_strided(tensor.shape, strides, dtype=tensor.dtype).copy_(tensor)
+
+    def _values(self, ready: list[torch.Tensor], results: list[torch.Tensor]) -> list[Any]:
+        """ctypes arguments; the numbers among them are kept per input shapes."""
+        key = tuple(tensor.shape for tensor in ready)
+        plan = self.bound.get(key)  # type: ignore[call-overload]
+        if plan is None:
+            plan = launch.numbers(self.spec, specs(ready), self.written)
+            self.bound[key] = plan  # type: ignore[index]
+        pointers = {f"in{i}": t for i, t in enumerate(ready)}
+        pointers |= {f"out{i}": t for i, t in enumerate(results)}
+        return [
+            ctypes.c_void_p(pointers[value].data_ptr()) if isinstance(value, str) else value
+            for value in plan
+        ]
+
+
+BACKEND = CppBackend()

@@ -1,0 +1,107 @@
+"""Plain PyTorch: baselines, library operators and published ``ModelNew`` answers.
+
+Three forms of source, told apart by what the text defines, in this order:
+``run(*flat_arguments)``, KernelBench's ``ModelNew``, or a problem's own
+``Model``.  The last two are built from the problem's constructor arguments and
+get its state.  A source whose text has the line ``# kernelite: compile`` goes
+through torch.compile.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+
+from kernelite.kernels.cache import cache_folder
+from kernelite.kernels.kernel import Allocate, BuildFailed, Entry, Kernel
+from kernelite.problems.problem import Signature, flat_tensors
+from kernelite.problems.tensors import TensorSpec
+
+COMPILE = "# kernelite: compile"
+
+
+class PyTorchBackend:
+    """Executes Python source; there is nothing to compile ahead of time."""
+
+    suffix = ".py"
+
+    def missing(self) -> str | None:
+        """Nothing: whoever imports this has torch."""
+        return None
+
+    def build(self, kernel: Kernel) -> Path:
+        """Write the text to the cache, so that tracebacks show its lines."""
+        try:
+            compile(kernel.source, "kernel.py", "exec")
+        except (SyntaxError, ValueError) as error:
+            raise BuildFailed(f"{type(error).__name__}: {error}") from error
+        artefact = cache_folder("pytorch") / f"{kernel.id}.py"
+        if not artefact.exists():
+            partial = artefact.with_suffix(f".{os.getpid()}")
+            partial.write_text(kernel.source)
+            os.replace(partial, artefact)
+        return artefact
+
+    def load(self, kernel: Kernel, artefact: Path, signature: Signature) -> Entry:
+        """Execute the text and wrap what it defines; see `kernels.kernel.Backend`."""
+        module = ModuleType(f"kernel_{kernel.id}")
+        module.__file__ = str(artefact)
+        exec(compile(kernel.source, str(artefact), "exec"), module.__dict__)
+        function: Callable[..., Any]
+        if hasattr(module, "run"):
+            function = module.run
+        elif (kind := getattr(module, "ModelNew", getattr(module, "Model", None))) is not None:
+            function = _FromModule(kind, signature)
+        else:
+            raise BuildFailed("the source defines none of run, ModelNew, Model")
+        if COMPILE in kernel.source:
+            function = torch.compile(function, dynamic=False)
+        return _Call(function)
+
+
+class _FromModule:
+    """Calls an ``nn.Module`` class as a function of the flat arguments."""
+
+    def __init__(self, kind: Callable[..., torch.nn.Module], signature: Signature) -> None:
+        if signature.init_inputs is None:
+            raise BuildFailed("the problem's constructor arguments cannot leave its process")
+        self.signature = signature
+        self.model = kind(*signature.init_inputs).eval().requires_grad_(False)
+        self.tensors = sum(item == {"tensor": True} for item in signature.inputs)
+        self.loaded: tuple[int, ...] = ()
+
+    def __call__(self, *arguments: torch.Tensor) -> Any:
+        tensors, state = arguments[: self.tensors], arguments[self.tensors :]
+        self._load(state)
+        feed = iter(tensors)
+        inputs = [next(feed) if item == {"tensor": True} else item for item in self.signature.inputs]
+        return self.model(*inputs)
+
+    def _load(self, state: Sequence[torch.Tensor]) -> None:
+        """Copy new state in; the same tensors with the same versions are already there."""
+        key = tuple(part for t in state for part in (t.data_ptr(), t._version))
+        if state and key != self.loaded:
+            named = dict(zip(self.signature.state, state, strict=True))
+            self.model.load_state_dict(named, strict=True, assign=True)
+            self.loaded = key
+
+
+class _Call:
+    """Copies results into allocated outputs only when a caller asks for its own memory."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
+
+    def __call__(
+        self, arguments: Sequence[torch.Tensor], allocate: Allocate = TensorSpec.empty
+    ) -> list[torch.Tensor]:
+        with torch.no_grad():
+            return flat_tensors(self.function(*arguments))
+
+
+BACKEND = PyTorchBackend()

@@ -1,0 +1,74 @@
+"""A kernel's source, and what a backend must do with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+from kernelite.problems.tensors import TensorSpec
+
+if TYPE_CHECKING:
+    import torch
+
+    from kernelite.problems.problem import Signature
+
+Allocate = Callable[[TensorSpec], "torch.Tensor"]
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """One program, as text.
+
+    Attributes:
+        backend: Name of the module in `kernels.backends` that can build it.
+        source: The whole program, launch specification included.
+    """
+
+    backend: str
+    source: str
+
+    @property
+    def id(self) -> str:
+        """First 12 hex digits of the SHA-256 of backend and source."""
+        return sha256(f"{self.backend}\n{self.source}".encode()).hexdigest()[:12]
+
+
+class BuildFailed(Exception):
+    """The source did not compile or its launch specification is wrong; the text says how."""
+
+
+class Entry(Protocol):
+    """A built kernel, ready to be called."""
+
+    def __call__(
+        self, arguments: Sequence[torch.Tensor], allocate: Allocate = TensorSpec.empty
+    ) -> list[torch.Tensor]:
+        """Compute the outputs from the flat arguments, in memory from ``allocate``."""
+
+
+@runtime_checkable
+class Backend(Protocol):
+    """Turns source into something callable, in two steps that may run in two processes."""
+
+    suffix: str
+
+    def missing(self) -> str | None:
+        """What this machine lacks to use the backend, in one line; None if nothing."""
+
+    def build(self, kernel: Kernel) -> Path:
+        """Compile into the content-addressed cache and return the artefact.
+
+        Raises:
+            BuildFailed: the kernel is wrong; the text is the compiler's.
+            MachineError: the compiler itself could not do its work.
+        """
+
+    def load(self, kernel: Kernel, artefact: Path, signature: Signature) -> Entry:
+        """Return the entry point for problems of this ``signature``.
+
+        Raises:
+            BuildFailed: the artefact has no such entry point.
+        """

@@ -1,0 +1,50 @@
+"""Parametric kernels, one module per idea, each offering a ``TEMPLATE``.
+
+A template reads a problem's flat graph (`problems.graph`), says whether it
+can compute it, which parameters it leaves open, and writes the source.  It
+never looks at a module's name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+from torch import fx
+
+from kernelite import plugins
+from kernelite.kernels.kernel import Kernel
+
+Choice = int | str | bool
+Choices = Mapping[str, Choice]
+
+
+class Plan(Protocol):
+    """A graph that a template knows how to compute."""
+
+    label: str
+    """What was recognised, in the field's words: ``add + rms_norm``, ``attention (causal)``."""
+
+    space: Mapping[str, Sequence[Choice]]
+    """The open parameters, each with its values; the first is the default."""
+
+    def render(self, choices: Choices) -> Kernel:
+        """The kernel for one choice of every open parameter."""
+
+
+@runtime_checkable
+class Template(Protocol):
+    """One idea of how to compute a family of graphs."""
+
+    def match(self, graph: fx.GraphModule) -> Plan | None:
+        """A plan for exactly this graph, or None; never raises on an unknown operator."""
+
+
+def plans(graph: fx.GraphModule) -> list[tuple[str, Any]]:
+    """Name of the template and its plan, for every template that matches ``graph``."""
+    found = []
+    for name in plugins.names(__name__):
+        template = plugins.load(__name__, name, "TEMPLATE", Template)  # type: ignore[type-abstract]
+        if (plan := template.match(graph)) is not None:
+            found.append((name, plan))
+    return found

@@ -1,0 +1,56 @@
+"""How a tensor looks, without its contents."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """Shape, strides (in elements) and dtype name (as torch prints it, ``float32``)."""
+
+    shape: tuple[int, ...]
+    stride: tuple[int, ...]
+    dtype: str
+
+    @classmethod
+    def of(cls, tensor: torch.Tensor) -> TensorSpec:
+        """The look of ``tensor``; its storage offset is not part of it."""
+        dtype = str(tensor.dtype).removeprefix("torch.")
+        return cls(tuple(tensor.shape), tuple(tensor.stride()), dtype)
+
+    @property
+    def numel(self) -> int:
+        """Number of elements."""
+        return prod(self.shape)
+
+    @property
+    def contiguous_stride(self) -> tuple[int, ...]:
+        """Strides that a row-major tensor of this shape has."""
+        return tuple(prod(self.shape[axis + 1 :]) for axis in range(len(self.shape)))
+
+    def empty(self) -> torch.Tensor:
+        """A new tensor of this look with undefined contents."""
+        import torch  # heavy; this record is also read where torch is absent
+
+        return torch.empty_strided(self.shape, self.stride, dtype=getattr(torch, self.dtype))
+
+    def as_json(self) -> dict[str, Any]:
+        """The fields as lists and strings."""
+        return {"shape": list(self.shape), "stride": list(self.stride), "dtype": self.dtype}
+
+    @classmethod
+    def from_json(cls, fields: dict[str, Any]) -> TensorSpec:
+        """The inverse of `as_json`."""
+        return cls(tuple(fields["shape"]), tuple(fields["stride"]), fields["dtype"])
+
+
+def specs(tensors: Sequence[torch.Tensor]) -> tuple[TensorSpec, ...]:
+    """The looks of several tensors."""
+    return tuple(TensorSpec.of(tensor) for tensor in tensors)
