@@ -3,12 +3,14 @@
 `trace` is how everything that reads a model sees it: profile, partition,
 templates.  The graph has one placeholder per flat argument, in the order that
 `problems.problem` fixes, and one tuple of tensors as its output; each node
-carries a fake tensor with real strides in ``meta["val"]``.
+carries a fake tensor with real strides in ``meta["val"]``, and a placeholder
+that stands for state has the state's name in ``meta["state"]``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -22,6 +24,13 @@ NOISE = ("_guards", "sym_constrain", "_assert", "lift_fresh_copy", "alias.defaul
 
 class NotTraceable(KerneliteError):
     """The model cannot be written as one graph; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Constant:
+    """An output of a model that is no tensor."""
+
+    value: Any
 
 
 def trace(
@@ -43,13 +52,19 @@ def trace(
     return program
 
 
-def flat_graph(model: torch.nn.Module, args: Sequence[Any]) -> fx.GraphModule:
+def flat_graph(
+    model: torch.nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any] | None = None
+) -> fx.GraphModule:
     """The graph of ``model`` over its flat arguments (see the module's docstring).
+
+    ``meta["leaves"]`` holds the model's output leaves, an index into the graph's
+    outputs for each tensor and the constant itself otherwise, and
+    ``meta["out_spec"]`` the tree that they form.
 
     Raises:
         NotTraceable: it cannot be exported, or writes to its state.
     """
-    program = trace(model, args)
+    program = trace(model, args, kwargs)
     signature = program.graph_signature
     if signature.buffers_to_mutate or signature.user_inputs_to_mutate:
         raise NotTraceable("the model writes to its buffers or inputs")
@@ -66,6 +81,7 @@ def flat_graph(model: torch.nn.Module, args: Sequence[Any]) -> fx.GraphModule:
     for offset, (name, holder) in enumerate(state, start=len(new)):
         value = holder.meta["val"] if holder is not None else model.state_dict()[name]
         fresh = _placeholder(graph, f"in{offset}", value)
+        fresh.meta["state"] = name
         if holder is not None:
             new[holder] = fresh
     for node in source.nodes:
@@ -75,8 +91,9 @@ def flat_graph(model: torch.nn.Module, args: Sequence[Any]) -> fx.GraphModule:
                 attribute = "constant_" + constant.replace(".", "_")
                 module.register_buffer(attribute, _constant(program, constant))
                 new[node] = graph.get_attr(attribute)
-                new[node].meta = dict(node.meta)
-    _copy_body(source, graph, new)
+                new[node].meta = {**node.meta, "state": constant}
+    module.meta["leaves"] = _copy_body(source, graph, new)
+    module.meta["out_spec"] = program.call_spec.out_spec
     module.graph = graph
     module.recompile()
     return module
@@ -95,16 +112,21 @@ def _placeholder(graph: fx.Graph, name: str, value: torch.Tensor) -> fx.Node:
     return node
 
 
-def _copy_body(source: fx.Graph, graph: fx.Graph, new: dict[fx.Node, fx.Node]) -> None:
-    """Copy the calls of ``source``; drop guards; flatten the output to a tuple."""
+def _copy_body(source: fx.Graph, graph: fx.Graph, new: dict[fx.Node, fx.Node]) -> list[Any]:
+    """Copy the calls of ``source``; drop guards; return the output leaves."""
+    leaves: list[Any] = []
     for node in source.nodes:
         if node.op == "placeholder" or any(word in str(node.target) for word in NOISE[:3]):
             continue
         if node.op == "output":
-            leaves = [n for n in pytree.tree_leaves(node.args[0]) if isinstance(n, fx.Node)]
-            graph.output(tuple(new[leaf] for leaf in leaves))
+            tensors: list[fx.Node] = []
+            for leaf in pytree.tree_leaves(node.args[0], is_leaf=lambda x: x is None):
+                leaves.append(len(tensors) if isinstance(leaf, fx.Node) else Constant(leaf))
+                tensors += [new[leaf]] if isinstance(leaf, fx.Node) else []
+            graph.output(tuple(tensors))
         elif any(word in str(node.target) for word in NOISE[3:]):
             new[node] = new[node.all_input_nodes[0]]
         else:
             new[node] = graph.node_copy(node, lambda old: new[old])
     graph.eliminate_dead_code()
+    return leaves

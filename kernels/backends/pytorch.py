@@ -3,8 +3,8 @@
 Three forms of source, told apart by what the text defines, in this order:
 ``run(*flat_arguments)``, KernelBench's ``ModelNew``, or a problem's own
 ``Model``.  The last two are built from the problem's constructor arguments and
-get its state.  A source whose text has the line ``# kernelite: compile`` goes
-through torch.compile.
+get its state; with the line ``# kernelite: compile`` they go through
+torch.compile.
 """
 
 from __future__ import annotations
@@ -56,39 +56,50 @@ class PyTorchBackend:
         if hasattr(module, "run"):
             function = module.run
         elif (kind := getattr(module, "ModelNew", getattr(module, "Model", None))) is not None:
-            function = _FromModule(kind, signature)
+            function = _FromModule(kind, signature, compiled=COMPILE in kernel.source)
         else:
             raise BuildFailed("the source defines none of run, ModelNew, Model")
-        if COMPILE in kernel.source:
-            function = torch.compile(function, dynamic=False)
         return _Call(function)
 
 
 class _FromModule:
     """Calls an ``nn.Module`` class as a function of the flat arguments."""
 
-    def __init__(self, kind: Callable[..., torch.nn.Module], signature: Signature) -> None:
+    def __init__(
+        self, kind: Callable[..., torch.nn.Module], signature: Signature, compiled: bool
+    ) -> None:
         if signature.init_inputs is None:
             raise BuildFailed("the problem's constructor arguments cannot leave its process")
         self.signature = signature
         self.model = kind(*signature.init_inputs).eval().requires_grad_(False)
+        self.forward: Callable[..., Any] = self.model
+        if compiled:
+            self.forward = torch.compile(self.model, dynamic=False)
         self.tensors = sum(item == {"tensor": True} for item in signature.inputs)
-        self.loaded: tuple[int, ...] = ()
+        self.constants = self.tensors < len(signature.inputs)
+        self.loaded: tuple[tuple[torch.Tensor, int], ...] = ()
 
     def __call__(self, *arguments: torch.Tensor) -> Any:
-        tensors, state = arguments[: self.tensors], arguments[self.tensors :]
-        self._load(state)
-        feed = iter(tensors)
-        inputs = [next(feed) if item == {"tensor": True} else item for item in self.signature.inputs]
-        return self.model(*inputs)
+        inputs: Sequence[Any] = arguments[: self.tensors]
+        self._load(arguments[self.tensors :])
+        if self.constants:
+            feed = iter(inputs)
+            wanted = self.signature.inputs
+            inputs = [next(feed) if item == {"tensor": True} else item for item in wanted]
+        return self.forward(*inputs)
 
     def _load(self, state: Sequence[torch.Tensor]) -> None:
-        """Copy new state in; the same tensors with the same versions are already there."""
-        key = tuple(part for t in state for part in (t.data_ptr(), t._version))
-        if state and key != self.loaded:
-            named = dict(zip(self.signature.state, state, strict=True))
-            self.model.load_state_dict(named, strict=True, assign=True)
-            self.loaded = key
+        """Take new state in; the same tensors in the same versions are already there."""
+        known = self.loaded
+        if len(known) == len(state) and all(
+            t is old and t._version == version
+            for t, (old, version) in zip(state, known, strict=True)
+        ):
+            return
+        named = dict(zip(self.signature.state, state, strict=True))
+        self.model.load_state_dict(named, strict=True, assign=True)
+        self.model.requires_grad_(False)
+        self.loaded = tuple((t, t._version) for t in state)
 
 
 class _Call:
