@@ -1,0 +1,31 @@
+"""Bias and ReLU, as in click models and older MLPs."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+
+WORKLOADS = {
+    "small": {"rows": 64, "dim": 768},
+    "medium": {"rows": 512, "dim": 3072},
+    "large": {"rows": 2048, "dim": 4096},
+}
+
+
+class Model(torch.nn.Module):
+    """The activation of rows plus a bias."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.bias = torch.nn.Parameter(torch.randn(dim))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.relu(x + self.bias)
+
+
+def get_inputs(rows: int = 512, dim: int = 3072) -> list[torch.Tensor]:
+    return [torch.randn(rows, dim)]
+
+
+def get_init_inputs(rows: int = 512, dim: int = 3072) -> list[int]:
+    return [dim]
