@@ -1,0 +1,218 @@
+"""Locks the current process up before candidate code is loaded into it.
+
+For a forked child with one thread; needs no privilege, and cannot be undone.
+Every level includes those before it, and counts only if it was seen to work:
+
+    0  nothing
+    1  "process": own process and session, dies with its parent, limits on
+       memory, CPU time, file size and descriptors, no new privileges
+    2  "seccomp": no network, no new program, no new process (threads only), no
+       signal to and no look into another process
+    3  "landlock": reads the system, the interpreter and what it is given;
+       writes to its scratch folder and /dev/null only
+    4  "namespaces": a network with no way out, and shared memory of its own
+
+Open descriptors stay usable and memory stays readable: the caller closes and
+forgets what the candidate must not have.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from math import ceil
+from pathlib import Path
+
+from kernelite.errors import MachineError
+from kernelite.harness import _landlock, _libc, _seccomp
+
+LAYERS = ("process", "seccomp", "landlock", "namespaces")
+DESCRIPTORS = 256
+PAGE_BYTES = resource.getpagesize()
+
+# linux/sched.h
+CLONE_NEWIPC, CLONE_NEWUSER, CLONE_NEWNET = 0x08000000, 0x10000000, 0x40000000
+
+PROBE = """
+import sys
+from pathlib import Path
+from kernelite.harness.cage import close
+cage = close(Path(sys.argv[1]), [], memory_bytes=1 << 30, cpu_s=10)
+sys.stdout.write(" ".join(cage.layers))
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Cage:
+    """What really holds a process.
+
+    Attributes:
+        level: 0 to 4; the module's docstring says what each means.
+        layers: Those that work, also above a missing one; in the order of `LAYERS`.
+    """
+
+    level: int
+    layers: tuple[str, ...]
+
+
+def close(
+    scratch: Path,
+    readable: Sequence[Path],
+    memory_bytes: int,
+    cpu_s: float,
+    layers: Sequence[str] = LAYERS,
+) -> Cage:
+    """Lock the current process up and say what holds.  A layer that the machine lacks is left out.
+
+    Args:
+        scratch: The only folder it may write to; becomes its working directory.
+        readable: Files and folders that it may read besides system and interpreter.
+        memory_bytes: Address space that it may map on top of what is mapped now.
+        cpu_s: CPU time of all its threads from its start.
+        layers: Which of `LAYERS` to try.
+
+    Raises:
+        MachineError: the process has several threads, or ``scratch`` or a readable path is missing.
+    """
+    if len(os.listdir("/proc/self/task")) > 1:
+        raise MachineError("a process with several threads cannot be locked up")
+    if missing := [str(path) for path in (scratch, *readable) if not path.exists()]:
+        raise MachineError(f"no such path to let a caged process use: {', '.join(missing)}")
+    os.chdir(scratch)
+    # Last comes what forbids the system calls of the others.
+    steps: Mapping[str, Callable[[], bool]] = {
+        "namespaces": _enter_namespaces,
+        "process": lambda: _restrict_process(memory_bytes, cpu_s),
+        "landlock": lambda: _landlock.restrict(scratch.resolve(), readable),
+        "seccomp": _seccomp.restrict,
+    }
+    active = {name for name, step in steps.items() if name in layers and _works(step)}
+    gaps = (level for level, name in enumerate(LAYERS) if name not in active)
+    level = min(gaps, default=len(LAYERS))
+    return Cage(level, tuple(name for name in LAYERS if name in active))
+
+
+def available() -> list[str]:
+    """The layers that this machine offers: those that hold a new process which tries them all.
+
+    Raises:
+        MachineError: such a process could not be started.
+    """
+    with tempfile.TemporaryDirectory(prefix="kernelite-") as scratch:
+        command = [sys.executable, "-P", "-c", PROBE, scratch]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    if done.returncode:
+        raise MachineError(f"cannot try the cage: {done.stderr.strip()[-300:]}")
+    return done.stdout.split()
+
+
+def scrubbed_environment(home: Path) -> dict[str, str]:
+    """The whole environment for a server of caged processes: no keys, and caches under ``home``.
+
+    It is for the start of the server: ``/proc/self/environ`` keeps showing what a
+    process was started with, whatever it deletes later.
+    """
+    folder = str(home)
+    return {
+        "PATH": "/usr/local/bin:/usr/bin:/bin",
+        "LC_ALL": "C.UTF-8",
+        "USER": "kernelite",
+        "HOME": folder,
+        "TMPDIR": folder,
+        "XDG_CACHE_HOME": f"{folder}/.cache",
+        "TRITON_CACHE_DIR": f"{folder}/.cache/triton",
+        "TORCHINDUCTOR_CACHE_DIR": f"{folder}/.cache/inductor",
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+
+
+def kill_tree(pid: int) -> None:
+    """Kill a child with all its descendants, and who shares a session or group with them.
+
+    Each is stopped before its children are looked for, so none can slip away
+    meanwhile.  The caller reaps the child itself.
+    """
+    doomed: set[int] = set()
+    while found := _related(doomed | {pid}) - doomed:
+        for one in found:
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(one, signal.SIGSTOP)
+        doomed |= found
+    for one in doomed:
+        with suppress(ProcessLookupError, PermissionError):
+            os.kill(one, signal.SIGKILL)
+
+
+def _related(known: set[int]) -> set[int]:
+    """``known`` and every process whose parent, group or session is among them; not this one."""
+    found = set(known)
+    for entry in os.scandir("/proc"):
+        if not entry.name.isdigit():
+            continue
+        with suppress(OSError):
+            # The name before ")" may hold anything; then: state, parent, group, session.
+            fields = Path(entry.path, "stat").read_bytes().rpartition(b")")[2].split()
+            if known & {int(field) for field in fields[1:4]}:
+                found.add(int(entry.name))
+    return found - {os.getpid()}
+
+
+def _works(step: Callable[[], bool]) -> bool:
+    """A kernel, a container or a policy may forbid any of the steps; then it is not there."""
+    try:
+        return step()
+    except OSError:
+        return False
+
+
+def _restrict_process(memory_bytes: int, cpu_s: float) -> bool:
+    with suppress(PermissionError):  # it leads a session already
+        os.setsid()
+    _libc.drop_capabilities()
+    _libc.prctl(_libc.PR_SET_NO_NEW_PRIVS, 1)
+    _libc.prctl(_libc.PR_SET_PDEATHSIG, signal.SIGKILL)
+    mapped = int(Path("/proc/self/statm").read_text().split()[0]) * PAGE_BYTES
+    seconds = max(1, ceil(cpu_s))
+    limits = {
+        resource.RLIMIT_AS: (mapped + memory_bytes, mapped + memory_bytes),
+        # The first tells the judge why; the second cannot be ignored.
+        resource.RLIMIT_CPU: (seconds, seconds + 1),
+        resource.RLIMIT_FSIZE: (memory_bytes, memory_bytes),
+        resource.RLIMIT_NOFILE: (DESCRIPTORS, DESCRIPTORS),
+        resource.RLIMIT_CORE: (0, 0),
+    }
+    for kind, limit in limits.items():
+        hard = resource.getrlimit(kind)[1]
+        if hard >= 0:
+            limit = (min(limit[0], hard), min(limit[1], hard))
+        resource.setrlimit(kind, limit)
+        limits[kind] = limit
+    limited = all(resource.getrlimit(kind) == limit for kind, limit in limits.items())
+    alone = os.getsid(0) == os.getpgrp() == os.getpid()
+    tied = _libc.death_signal() == signal.SIGKILL
+    return limited and alone and tied and _libc.prctl(_libc.PR_GET_NO_NEW_PRIVS) == 1
+
+
+def _enter_namespaces() -> bool:
+    """Root needs no user namespace, and would lose the sight of other users' files in one."""
+    kinds = ("net", "ipc")
+    before = [os.readlink(f"/proc/self/ns/{kind}") for kind in kinds]
+    user, group = os.getuid(), os.getgid()
+    try:
+        _libc.unshare(CLONE_NEWNET | CLONE_NEWIPC)
+    except PermissionError:
+        _libc.unshare(CLONE_NEWUSER | CLONE_NEWNET | CLONE_NEWIPC)
+        maps = {"setgroups": "deny", "uid_map": f"{user} {user} 1", "gid_map": f"{group} {group} 1"}
+        for name, text in maps.items():
+            with suppress(OSError):  # then its own number reads as "nobody"; nothing else changes
+                Path("/proc/self", name).write_text(text)
+    return all(
+        os.readlink(f"/proc/self/ns/{kind}") != old for kind, old in zip(kinds, before, strict=True)
+    )
