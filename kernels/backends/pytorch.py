@@ -96,7 +96,7 @@ class _FromModule:
             for t, (old, version) in zip(state, known, strict=True)
         ):
             return
-        named = dict(zip(self.signature.state, state, strict=True))
+        named = dict(zip(self.signature.state, (t.detach() for t in state), strict=True))
         self.model.load_state_dict(named, strict=True, assign=True)
         self.model.requires_grad_(False)
         self.loaded = tuple((t, t._version) for t in state)

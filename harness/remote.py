@@ -1,0 +1,154 @@
+"""The judge's hold on runners: starts them, asks them, and ends them for certain."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from kernelite.errors import MachineError
+from kernelite.harness import wire
+from kernelite.harness.verdict import Reason
+from kernelite.kernels.kernel import Kernel
+from kernelite.problems.problem import Signature
+
+COMPILER = "torch._dynamo,torch._inductor.compile_fx"
+CALL_TIMEOUT_S = 60.0
+START_TIMEOUT_S = 120.0
+
+
+class Lost(Exception):
+    """A runner answered with an error, died or did not answer in time."""
+
+    def __init__(self, reason: Reason, text: str) -> None:
+        super().__init__(text)
+        self.reason = reason
+
+
+class Server:
+    """A running fork server; start it early, it imports torch in the background."""
+
+    def __init__(self, preload: str = "") -> None:
+        ours, theirs = socket.socketpair()
+        self.control, self.ready = ours, False
+        self.log = tempfile.TemporaryFile()
+        command = [sys.executable, "-P", "-m", "kernelite.harness.server"]
+        self.process = subprocess.Popen(
+            [*command, str(theirs.fileno()), preload], pass_fds=[theirs.fileno()],
+            stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log, env=_environment(),
+            start_new_session=True,
+        )  # fmt: skip
+        theirs.close()
+
+    def fork(self, caged: bool) -> tuple[int, socket.socket]:
+        """A new runner: its process id and the socket to it.
+
+        Raises:
+            MachineError: the server did not start or has died.
+        """
+        try:
+            if not self.ready:
+                self.control.settimeout(START_TIMEOUT_S)
+                if not self.control.recv(4096):
+                    raise OSError("closed")
+                self.ready = True
+            ours, theirs = socket.socketpair()
+            request = json.dumps({"caged": caged}).encode()
+            socket.send_fds(self.control, [request], [theirs.fileno()])
+            theirs.close()
+            return int(json.loads(self.control.recv(4096))["pid"]), ours
+        except (OSError, ValueError) as error:
+            raise MachineError(f"the fork server has died: {self._last_words()}") from error
+
+    def wait(self, pid: int) -> int:
+        """End the runner and everything in its session; its exit code, negative for a signal."""
+        try:
+            self.control.send(json.dumps({"wait": pid}).encode())
+            return int(json.loads(self.control.recv(4096))["status"])
+        except (OSError, ValueError):
+            return 0
+
+    def close(self) -> None:
+        """End the server; its children die with it."""
+        self.control.close()
+        try:
+            self.process.wait(5)
+        except subprocess.TimeoutExpired:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+        self.log.close()
+
+    def _last_words(self) -> str:
+        self.log.seek(0)
+        lines = self.log.read()[-2000:].decode(errors="replace").strip().splitlines()
+        return lines[-1] if lines else "no message"
+
+
+class Remote:
+    """One runner with one kernel loaded."""
+
+    def __init__(
+        self, server: Server, kernel: Kernel, artefact: Path, signature: Signature,
+        threads: int, caged: bool = True,
+    ) -> None:  # fmt: skip
+        self.server = server
+        self.pid, self.sock = server.fork(caged)
+        self.largest_bytes = 0
+        load = {"do": "load", "backend": kernel.backend, "source": kernel.source,
+                "artefact": str(artefact), "signature": signature.as_json(),
+                "threads": threads}  # fmt: skip
+        answer, _ = self.ask(load, timeout_s=START_TIMEOUT_S)
+        self.isolation, self.layers = int(answer["isolation"]), tuple(answer["layers"])
+
+    def ask(
+        self, header: dict[str, Any], tensors: Sequence[torch.Tensor] = (),
+        timeout_s: float = CALL_TIMEOUT_S, largest_bytes: int = 0,
+    ) -> tuple[dict[str, Any], list[torch.Tensor]]:  # fmt: skip
+        """One request and its answer.
+
+        Raises:
+            Lost: an error, a crash or silence; the runner has been ended unless it said so itself.
+        """
+        self.sock.settimeout(timeout_s)
+        try:
+            wire.send(self.sock, header, tensors)
+            answer, results = wire.receive(self.sock, largest_bytes)
+        except TimeoutError:
+            self.close()
+            raise Lost(Reason.TIMEOUT, f"no answer within {timeout_s:g} s") from None
+        except wire.Broken as broken:
+            status = self.close()
+            raise Lost(*_death(status, str(broken))) from None
+        if "error" in answer:
+            kind = str(answer.get("kind"))
+            reason = {"build": Reason.BUILD, "MemoryError": Reason.MEMORY}.get(kind, Reason.CRASH)
+            raise Lost(reason, f"{kind}: {answer['error']}")
+        return answer, results
+
+    def close(self) -> int:
+        """End the runner; its exit code, negative for a signal."""
+        self.sock.close()
+        return self.server.wait(self.pid)
+
+
+def _death(status: int, text: str) -> tuple[Reason, str]:
+    if status < 0:
+        return Reason.CRASH, f"died of {signal.Signals(-status).name}"
+    return Reason.CRASH, f"ended with exit code {status}: {text}"
+
+
+def _environment() -> dict[str, str]:
+    """The environment without keys, tokens and the user's home."""
+    kept = ("PATH", "LD_LIBRARY_PATH", "LANG", "TMPDIR", "XDG_CACHE_HOME", "HOME", "VIRTUAL_ENV")
+    return {name: os.environ[name] for name in kept if name in os.environ} | {
+        "TORCHINDUCTOR_COMPILE_THREADS": "1",
+    }

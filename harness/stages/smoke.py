@@ -1,0 +1,22 @@
+"""Does it load, return, and give tensors of the right look?"""
+
+from __future__ import annotations
+
+from kernelite.harness.judge import Job
+from kernelite.harness.verdict import Failed
+
+
+class Smoke:
+    """The first call, in a new runner."""
+
+    order = 40
+
+    def run(self, job: Job) -> str | Failed:
+        """See `harness.stages.Stage`."""
+        job.start()
+        case = job.cases.drawn[0]
+        outputs, _ = job.call(case.tensors)
+        return job.accept("smoke", case, outputs) or f"{len(outputs)} outputs as declared"
+
+
+STAGE = Smoke()

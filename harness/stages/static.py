@@ -1,0 +1,25 @@
+"""Does the source reach for what a kernel has no business with?"""
+
+from __future__ import annotations
+
+from kernelite.harness import sources
+from kernelite.harness.judge import Job
+from kernelite.harness.verdict import Failed, Reason
+
+
+class Static:
+    """Reads the source; never runs it."""
+
+    order = 20
+
+    def run(self, job: Job) -> str | Failed:
+        """See `harness.stages.Stage`."""
+        findings = sources.findings(job.kernel.source, job.kernel.backend)
+        fatal = [finding for finding in findings if finding.fatal]
+        if fatal:
+            lines = [f"line {f.line}: {f.what}: {f.why}" for f in fatal[:5]]
+            return Failed("static", Reason.FORBIDDEN, "; ".join(lines))
+        return f"{len(findings)} notes" if findings else "nothing to note"
+
+
+STAGE = Static()

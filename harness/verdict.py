@@ -1,0 +1,145 @@
+"""What a judgement says.  Failing is a value, not an exception."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any, Literal
+
+
+class Reason(StrEnum):
+    """Why a kernel was turned down, in the order in which the harness looks."""
+
+    DEGENERATE = "degenerate"
+    FORBIDDEN = "forbidden"
+    BUILD = "build"
+    CRASH = "crash"
+    TIMEOUT = "timeout"
+    MEMORY = "memory"
+    SHAPE = "shape"
+    DTYPE = "dtype"
+    NUMERIC = "numeric"
+    MUTATION = "mutation"
+    STATE = "state"
+    CLOCK = "clock"
+    IMPOSSIBLE = "impossible"
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A wrong kernel: it has a reason and a log, and never a time."""
+
+    stage: str
+    reason: Reason
+    log: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ratio:
+    """How many times faster than a baseline: median and 95 % interval; above 1 is faster.
+
+    Attributes:
+        candidate_us: Median time of one call of the candidate, in microseconds.
+        baseline_us: The same of the baseline, in the same interleaved run.
+        rounds: Number of paired samples.
+    """
+
+    baseline: str
+    median: float
+    lower: float
+    upper: float
+    candidate_us: float
+    baseline_us: float
+    rounds: int
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Measured on this machine, against each baseline that was asked for."""
+
+    device: str
+    regime: str
+    ratios: tuple[Ratio, ...]
+    kind: Literal["measured"] = "measured"
+
+    @property
+    def worst(self) -> Ratio:
+        """Against the best baseline: the smallest of the medians."""
+        return min(self.ratios, key=lambda ratio: ratio.median)
+
+    def against(self, baseline: str) -> Ratio | None:
+        """The ratio to one baseline; None if it was not measured."""
+        return next((r for r in self.ratios if r.baseline == baseline), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """A right kernel: it has an accuracy, and times if they were asked for.
+
+    Attributes:
+        accuracy_ratio: Largest error against float64, as a multiple of the
+            reference's own error at working precision.
+        timing: None if no timing was asked for.
+    """
+
+    accuracy_ratio: float
+    timing: Timing | None
+
+
+@dataclass(frozen=True, slots=True)
+class StageReport:
+    """What one stage found."""
+
+    name: str
+    status: Literal["passed", "failed"]
+    evidence: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """An evaluation, with what makes it worth believing.
+
+    Attributes:
+        isolation: Level that was really active (`harness.cage`), 0 to 4.
+        layers: Names of the isolation layers that were really active.
+        seed: Where all inputs came from; drawn fresh for each judge.
+    """
+
+    evaluation: Passed | Failed
+    stages: tuple[StageReport, ...]
+    isolation: int
+    layers: tuple[str, ...]
+    seed: int
+    threads: int
+
+    @property
+    def passed(self) -> bool:
+        """Whether every stage passed."""
+        return isinstance(self.evaluation, Passed)
+
+    def as_json(self) -> dict[str, Any]:
+        """The document that ``kernelite check --json`` prints, without its schema name."""
+        document: dict[str, Any] = {
+            "verdict": "passed", "stage": None, "reason": None, "log": "",
+            "isolation": self.isolation, "layers": list(self.layers), "accuracy_ratio": None,
+            "timing": None, "stages": [asdict(stage) for stage in self.stages],
+            "seed": self.seed, "threads": self.threads,
+        }  # fmt: skip
+        match self.evaluation:
+            case Failed(stage, reason, log):
+                document |= {"verdict": "failed", "stage": stage, "reason": reason.value, "log": log}
+            case Passed(ratio, timing):
+                document |= {"accuracy_ratio": ratio, "timing": timing and timing_json(timing)}
+        return document
+
+
+def timing_json(timing: Timing) -> dict[str, Any]:
+    """The ratio to the best baseline on top, each single baseline below."""
+    worst = timing.worst
+    return {
+        "kind": timing.kind, "device": timing.device, "regime": timing.regime,
+        "baseline": worst.baseline, "median": worst.median, "lower": worst.lower,
+        "upper": worst.upper, "kernel_us": worst.candidate_us, "baseline_us": worst.baseline_us,
+        **{ratio.baseline: asdict(ratio) for ratio in timing.ratios},
+    }  # fmt: skip

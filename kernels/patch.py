@@ -1,0 +1,177 @@
+"""Puts kernels into a model, and takes them out again.
+
+A host module's forward is swapped on the instance for a rewritten graph in
+which each winner's region is one operator call.  Inputs or state that the
+kernels were not verified for go to the original forward, and are counted.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import fx
+from torch.utils import _pytree as pytree
+
+from kernelite.kernels.kernel import Entry
+from kernelite.kernels.operators import CALLS, operator
+from kernelite.problems.capture import Host
+from kernelite.problems.graph import Constant
+from kernelite.problems.regions import Region
+from kernelite.problems.tensors import TensorSpec, specs
+
+
+@dataclass(frozen=True, slots=True)
+class Insert:
+    """One kernel for one region of one host.
+
+    Attributes:
+        host: Index of the host.
+        name: Name of the operator; the same for all regions of one problem.
+    """
+
+    host: int
+    region: Region
+    name: str
+    entry: Entry
+
+
+@dataclass(slots=True)
+class Patch:
+    """What was put in.
+
+    Attributes:
+        modules: The modules whose forward was swapped.
+        fallbacks: How often the original forward ran instead, by reason.
+    """
+
+    modules: list[torch.nn.Module] = field(default_factory=list)
+    names: set[str] = field(default_factory=set)
+    fallbacks: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def calls(self) -> dict[str, int]:
+        """How often each operator has run in this process."""
+        return {name: CALLS[name] for name in sorted(self.names)}
+
+    def unpatch(self) -> None:
+        """Give every module its own forward back."""
+        for module in self.modules:
+            vars(module).pop("forward", None)
+        self.modules.clear()
+
+
+def patch(model: torch.nn.Module, hosts: Sequence[Host], inserts: Sequence[Insert]) -> Patch:
+    """Put the kernels in; hosts without one keep their forward."""
+    made = Patch(names={insert.name for insert in inserts})
+    for index, host in enumerate(hosts):
+        own = [insert for insert in inserts if insert.host == index]
+        if not own:
+            continue
+        graph = rewrite(host.graph, own)
+        for path in host.paths:
+            module = model.get_submodule(path)
+            swapped = _Forward(module, host, graph, made.fallbacks)
+            module.forward = types.MethodType(swapped, module)
+            made.modules.append(module)
+    return made
+
+
+def rewrite(host: fx.GraphModule, inserts: Sequence[Insert]) -> fx.GraphModule:
+    """A copy of the host's graph with each region replaced by one operator."""
+    graph, new = fx.Graph(), dict[fx.Node, fx.Node]()
+    owner = {output: insert for insert in inserts for output in insert.region.outputs}
+
+    def visit(node: fx.Node) -> None:
+        if node in new:
+            return
+        insert = owner.get(node)
+        for source in insert.region.inputs if insert else node.all_input_nodes:
+            visit(source)
+        if insert:
+            _call(graph, insert, new)
+        else:
+            new[node] = graph.node_copy(node, new.__getitem__)
+
+    for node in host.graph.nodes:
+        if node.op == "placeholder":
+            visit(node)
+    visit(host.graph.output_node())
+    return fx.GraphModule(host, graph)
+
+
+def _call(graph: fx.Graph, insert: Insert, new: dict[fx.Node, fx.Node]) -> None:
+    region = insert.region
+    outputs = specs([node.meta["val"] for node in region.outputs])
+    kernel = operator(insert.name, insert.entry, outputs, region.graph)
+    call = graph.call_function(kernel, tuple(new[node] for node in region.inputs))
+    if len(region.outputs) == 1:
+        new[region.outputs[0]] = call
+        return
+    for index, node in enumerate(region.outputs):
+        new[node] = graph.call_function(_item, (call, index))
+
+
+def _item(values: Sequence[torch.Tensor], index: int) -> torch.Tensor:
+    return values[index]
+
+
+class _Forward:
+    """The swapped forward of one module."""
+
+    def __init__(
+        self, module: torch.nn.Module, host: Host, graph: fx.GraphModule, fallbacks: dict[str, int]
+    ) -> None:
+        self.original: Callable[..., Any] = module.forward
+        self.run = graph.forward
+        leaves, self.in_spec = pytree.tree_flatten(host.args)
+        self.looks = [TensorSpec.of(x) if isinstance(x, torch.Tensor) else x for x in leaves]
+        self.leaves, self.out_spec = host.graph.meta["leaves"], host.graph.meta["out_spec"]
+        self.fallbacks = fallbacks
+        self.homes = [_home(module, name) for name in module.state_dict()]
+        self.state = [(t.shape, t.dtype, t.device) for t in self._state()]
+
+    def __call__(self, module: torch.nn.Module, *args: Any, **kwargs: Any) -> Any:
+        leaves, spec = pytree.tree_flatten((args, kwargs))
+        state = self._state()
+        if reason := self._unverified(module, leaves, spec, state):
+            self.fallbacks[reason] = self.fallbacks.get(reason, 0) + 1
+            return self.original(*args, **kwargs)
+        tensors = [leaf for leaf in leaves if isinstance(leaf, torch.Tensor)]
+        outputs = self.run(*tensors, *state)
+        return pytree.tree_unflatten(
+            [x.value if isinstance(x, Constant) else outputs[x] for x in self.leaves], self.out_spec
+        )
+
+    def _state(self) -> list[torch.Tensor]:
+        """The module's parameters and buffers as they are now."""
+        return [home[key] for home, key in self.homes]
+
+    def _unverified(
+        self, module: torch.nn.Module, leaves: list[Any], spec: Any, state: list[torch.Tensor]
+    ) -> str | None:
+        """Why the kernels must not run on this call, if so."""
+        if module.training:
+            return "training mode"
+        if spec != self.in_spec:
+            return "other arguments"
+        for leaf, look in zip(leaves, self.looks, strict=True):
+            if isinstance(look, TensorSpec):
+                if not isinstance(leaf, torch.Tensor) or TensorSpec.of(leaf) != look:
+                    return "other input shapes"
+            elif leaf != look:
+                return "other constants"
+        for tensor, known in zip(state, self.state, strict=True):
+            if (tensor.shape, tensor.dtype, tensor.device) != known:
+                return "other state"
+        return None
+
+
+def _home(module: torch.nn.Module, name: str) -> tuple[dict[str, Any], str]:
+    """The dictionary that holds a parameter or buffer, and its key there."""
+    path, _, key = name.rpartition(".")
+    owner = module.get_submodule(path)
+    return (owner._parameters if key in owner._parameters else owner._buffers), key
