@@ -1,0 +1,229 @@
+"""Tries, in locked-up children of a process that has imported torch, what a candidate may not do.
+
+Run as ``python -P caged.py FOLDER LIBRARY RUNS``, where RUNS is a JSON list of ``[user id, layers,
+attempts]``; no attempts means all, "forbidden" those that must fail.  Prints a JSON list with an
+object for each run: for each attempt what came of it, "done" or the error.  A process that has run
+a parallel operation must not fork, so this one only ever imports and forks.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import json
+import os
+import resource
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from kernelite.harness.cage import close
+
+FOLDER, LIBRARY = Path(sys.argv[1]), Path(sys.argv[2])
+SECRET = FOLDER / "secret"
+LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+def checked(answer: int) -> None:
+    if answer < 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+
+
+def fork() -> None:
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0)
+    os.waitpid(pid, 0)
+
+
+def raw_fork() -> None:
+    """By clone with the flags of fork."""
+    pid = LIBC.syscall(220 if os.uname().machine == "aarch64" else 56, signal.SIGCHLD, 0, 0, 0, 0)
+    checked(pid)
+    if pid == 0:
+        os._exit(0)
+    os.waitpid(pid, 0)
+
+
+def execute_in_place() -> None:
+    os.execv("/bin/true", ["/bin/true"])
+
+
+def ptrace_parent() -> None:
+    checked(LIBC.ptrace(0x4206, os.getppid(), 0, 0))  # PTRACE_SEIZE
+    checked(LIBC.ptrace(0x4207, os.getppid(), 0, 0))
+
+
+def read_parents_memory() -> None:
+    with open(f"/proc/{os.getppid()}/maps") as file:
+        file.readline()
+
+
+def signal_by_descriptor() -> None:
+    """Ask the kernel to send a signal of choice to the parent when a pipe is written."""
+    fcntl.fcntl(os.pipe()[0], fcntl.F_SETOWN, os.getppid())
+
+
+def move_parent() -> None:
+    os.sched_setaffinity(os.getppid(), os.sched_getaffinity(os.getppid()))
+
+
+def raise_own_limit() -> None:
+    soft, _ = resource.getrlimit(resource.RLIMIT_CORE)
+    resource.setrlimit(resource.RLIMIT_CORE, (soft, 1 << 20))
+
+
+def outlive_parent() -> None:
+    checked(LIBC.prctl(1, 0, 0, 0, 0))  # PR_SET_PDEATHSIG
+
+
+FORBIDDEN: dict[str, Callable[[], object]] = {
+    "write outside": lambda: (FOLDER / "made").write_text("x"),
+    "append outside": lambda: SECRET.open("a").close(),
+    "truncate outside": lambda: os.truncate(SECRET, 3),
+    "chmod outside": lambda: SECRET.chmod(0o666),
+    "touch outside": lambda: os.utime(SECRET),
+    "delete outside": lambda: (FOLDER / "victim").unlink(),
+    "rename outside": lambda: os.rename(FOLDER / "renamed", FOLDER / "scratch" / "mine"),
+    "hard link": lambda: os.link(SECRET, FOLDER / "scratch" / "link"),
+    "read outside": SECRET.read_text,
+    "read through a link": lambda: (FOLDER / "scratch" / "way out").read_text(),
+    "list home": lambda: os.listdir(FOLDER),
+    "read parent's environment": lambda: Path(f"/proc/{os.getppid()}/environ").read_bytes(),
+    "read parent's memory map": read_parents_memory,
+    "tcp socket": lambda: socket.socket(socket.AF_INET).close(),
+    "udp socket": lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM).close(),
+    "unix socket": lambda: socket.socket(socket.AF_UNIX).close(),
+    "netlink socket": lambda: socket.socket(socket.AF_NETLINK, socket.SOCK_RAW).close(),
+    "subprocess": lambda: subprocess.run(["/bin/true"], check=True),
+    "exec": execute_in_place,
+    "fork": fork,
+    "fork by clone": raw_fork,
+    "kill parent": lambda: os.kill(os.getppid(), 0),
+    "signal by descriptor": signal_by_descriptor,
+    "ptrace parent": ptrace_parent,
+    "move parent to other CPUs": move_parent,
+    "slow parent down": lambda: os.setpriority(os.PRIO_PROCESS, os.getppid(), 0),
+    "raise own limit": raise_own_limit,
+    "outlive parent": outlive_parent,
+    "shared memory": lambda: checked(LIBC.shmget(0, 4096, 0o1600)),
+    "20 GB": lambda: torch.empty(20 << 30, dtype=torch.uint8),
+    "huge file": lambda: os.truncate(os.open("big", os.O_RDWR | os.O_CREAT), 3 << 30),
+}
+
+
+def threads() -> None:
+    seen: list[int] = []
+    started = [threading.Thread(target=seen.append, args=(i,)) for i in range(8)]
+    for thread in started:
+        thread.start()
+    for thread in started:
+        thread.join()
+    assert sorted(seen) == list(range(8))
+
+
+def parallel_matmul() -> None:
+    torch.set_num_threads(2)
+    a = torch.arange(256.0 * 256).reshape(256, 256) / 65536
+    assert torch.allclose(a @ a, (a.double() @ a.double()).float())
+    assert (torch.ones(1 << 20) + 1).sum() == 2 << 20
+    assert len(os.listdir("/proc/self/task")) > 1, "nothing ran in parallel"
+
+
+def load_library() -> None:
+    library = ctypes.CDLL(str(LIBRARY))
+    assert library.threads_seen(2) == 2
+
+
+def stdlib() -> None:
+    import colorsys
+    import wave
+
+    assert colorsys.rgb_to_hsv(0, 0, 0) == (0, 0, 0)
+    assert wave.open
+
+
+def scratch_files() -> None:
+    folder = FOLDER / "scratch" / "deep"
+    folder.mkdir()
+    (folder / "a").write_text("text")
+    (folder / "a").rename(folder.parent / "b")
+    assert (folder.parent / "b").read_text() == Path("b").read_text() == "text"
+
+
+PERMITTED: dict[str, Callable[[], object]] = {
+    "threads": threads,
+    "parallel matmul": parallel_matmul,
+    "load a library that runs OpenMP": load_library,
+    "files in scratch": scratch_files,
+    "write /dev/null": lambda: Path("/dev/null").write_text("x"),
+    "random bytes": lambda: os.urandom(8),
+    "signal to itself": lambda: os.kill(os.getpid(), 0),
+    "256 MB": lambda: torch.empty(256 << 20, dtype=torch.uint8),
+    "import of the standard library": stdlib,
+}
+
+
+def outcome(attempt: Callable[[], object]) -> str:
+    try:
+        attempt()
+    except BaseException as error:  # noqa: BLE001  each attempt ends in a line of the report
+        return f"{type(error).__name__}: {error}"
+    return "done"
+
+
+def in_child(user: int, layers: list[str], attempt: Callable[[], object]) -> str:
+    """What comes of an attempt in a new locked-up child; "done" if the child became another."""
+    prepare(user)
+    out, into = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        if user != os.getuid():
+            os.setgid(user)
+            os.setuid(user)
+        cage = close(FOLDER / "scratch", [LIBRARY], memory_bytes=2 << 30, cpu_s=20, layers=layers)
+        result = f"only {cage.layers}"
+        if set(cage.layers) == set(layers):
+            result = outcome(attempt)
+        os.write(into, result.encode())
+        os._exit(0)
+    os.close(into)
+    with open(out) as file:
+        text = file.read()
+    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    return text or ("done" if status == 0 else f"exit {status}")
+
+
+def prepare(user: int) -> None:
+    """The same files for each attempt."""
+    shutil.rmtree(FOLDER / "scratch", ignore_errors=True)
+    (FOLDER / "scratch").mkdir()
+    for name in ("secret", "victim", "renamed"):
+        (FOLDER / name).write_text("secret")
+        os.chown(FOLDER / name, user, -1)
+    (FOLDER / "scratch" / "way out").symlink_to(SECRET)
+    for folder in (FOLDER, FOLDER / "scratch"):
+        os.chown(folder, user, -1)
+
+
+if __name__ == "__main__":
+    attempts = FORBIDDEN | PERMITTED
+    reports = []
+    for user, layers, names in json.loads(sys.argv[3]):
+        if names in ([], ["forbidden"]):
+            names = list(FORBIDDEN if names else attempts)
+        found = {name: in_child(user, layers, attempts[name]) for name in names}
+        reports.append(
+            {
+                "forbidden": {name: text for name, text in found.items() if name in FORBIDDEN},
+                "permitted": {name: text for name, text in found.items() if name in PERMITTED},
+            }
+        )
+    json.dump(reports, sys.stdout)
