@@ -23,7 +23,7 @@ LIBRARY_GOOD = 0.85
 #: Part of the best library rate that another library call reaches at a smaller size.
 LIBRARY_EFFICIENCY = 0.95
 #: More than this no choice among libraries has won; a slower call is bound by something else.
-LIBRARY_CAP = 1.25
+LIBRARY_CAP = 1.15
 #: Below this share of the model's time no answer can be told from noise.
 NEGLIGIBLE_GAIN = 0.001
 
