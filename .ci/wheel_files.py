@@ -35,4 +35,4 @@ def complaint(wheel: Path) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(complaint(Path(sys.argv[1])))
+    sys.exit(complaint(Path(sys.argv[1])) or 0)

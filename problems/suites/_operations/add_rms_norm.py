@@ -6,7 +6,7 @@ import torch
 
 WORKLOADS = {
     "small": {"rows": 64, "dim": 512},
-    "medium": {"rows": 512, "dim": 2048},
+    "medium": {"rows": 512, "dim": 1024},
     "large": {"rows": 2048, "dim": 4096},
 }
 
@@ -24,9 +24,9 @@ class Model(torch.nn.Module):
         return self.weight * (residual * torch.rsqrt(mean_square + 1e-6)), residual
 
 
-def get_inputs(rows: int = 512, dim: int = 2048) -> list[torch.Tensor]:
+def get_inputs(rows: int = 512, dim: int = 1024) -> list[torch.Tensor]:
     return [torch.randn(rows, dim), torch.randn(rows, dim)]
 
 
-def get_init_inputs(rows: int = 512, dim: int = 2048) -> list[int]:
+def get_init_inputs(rows: int = 512, dim: int = 1024) -> list[int]:
     return [dim]

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 
 WORKLOADS = {
     "small": {"rows": 64, "dim": 768},
-    "medium": {"rows": 512, "dim": 3072},
+    "medium": {"rows": 256, "dim": 3072},
     "large": {"rows": 2048, "dim": 4096},
 }
 
@@ -23,9 +23,9 @@ class Model(torch.nn.Module):
         return F.gelu(x + self.bias)
 
 
-def get_inputs(rows: int = 512, dim: int = 3072) -> list[torch.Tensor]:
+def get_inputs(rows: int = 256, dim: int = 3072) -> list[torch.Tensor]:
     return [torch.randn(rows, dim)]
 
 
-def get_init_inputs(rows: int = 512, dim: int = 3072) -> list[int]:
+def get_init_inputs(rows: int = 256, dim: int = 3072) -> list[int]:
     return [dim]
