@@ -4,18 +4,17 @@ BIN := .venv/bin
 INSTALL := $(BIN)/pip install --quiet --constraint constraints/cpu.txt --editable
 DEMO := runs/demo
 
-.PHONY: help demo test lint package clean
+.PHONY: help demo test lint package clean compiler
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /: /'
 
-demo: .venv/torch.stamp  ## make the example decoder faster, and say by how much
-	@command -v g++ > /dev/null || { echo "Kernelite builds its kernels with g++; install it: apt-get install g++" >&2; exit 3; }
+demo: compiler .venv/torch.stamp  ## make the example decoder faster, and say by how much
 	rm -rf $(DEMO)
 	$(BIN)/kernelite optimize examples/llama.py:build --out $(DEMO) --budget-seconds 60
 	@echo "The report: $(DEMO)/report.html (open it in a browser)"
 
-test: lint  ## everything that a change must pass
+test: compiler lint  ## everything that a change must pass
 	$(BIN)/pytest -q
 
 lint: .venv/dev.stamp  ## format, lint, types, Dockerfile
@@ -36,6 +35,9 @@ package: .venv/dev.stamp  ## sdist, wheel from it, and its import in a clean env
 
 clean:  ## remove what the other targets made
 	rm -rf .venv build dist runs .mypy_cache .ruff_cache .pytest_cache src/*.egg-info
+
+compiler:
+	@command -v g++ > /dev/null || { echo "Kernelite builds its kernels with g++; install it: apt-get install g++" >&2; exit 3; }
 
 # pip, not python: a machine without ensurepip leaves a .venv/bin/python behind.
 $(BIN)/pip:

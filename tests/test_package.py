@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
+import shutil
 import subprocess
 import sys
 from importlib.metadata import version
@@ -82,6 +83,16 @@ def test_old_python_is_told_what_to_do(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode != 0
     assert "needs Python 3.11 or newer" in done.stderr
+
+
+def test_a_missing_compiler_is_named_before_anything_is_installed(tmp_path: Path) -> None:
+    make = shutil.which("make")
+    assert make is not None
+    command = [make, "--makefile", str(ROOT / "Makefile"), "demo"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False,
+                          env={"PATH": str(tmp_path)})  # fmt: skip
+    assert "apt-get install g++" in done.stderr
+    assert not (tmp_path / ".venv").exists()
 
 
 def test_a_wheel_that_lost_a_folder_is_named_with_what_it_lacks(
