@@ -97,9 +97,9 @@ def profile(
             samples.append(_once_us(run))
             recorded.append(_recorded(model, run))
     wall_us = median(samples)
-    profiled_us = median(one.total_us for one in recorded)
-    events = max(1, sum(recorded[0].events.values()))
-    event_us = max(0.0, (profiled_us - wall_us) / events)
+    # Of each kind the run that neighbours disturbed least, or their work would count as overhead.
+    slower_us = min(one.total_us for one in recorded) - min(samples)
+    event_us = max(0.0, slower_us / max(1, sum(recorded[0].events.values())))
     own = {path: _own_us(path, recorded, event_us) for path in recorded[0].self_us}
     factor = wall_us / max(sum(own.values()), 1e-9)
     labels = {path: type(module).__name__ for path, module in model.named_modules()}
