@@ -37,7 +37,7 @@ KERNEL = Kernel("cpp", ceilings.SOURCE)
 #: Everything is measured so often, seconds apart, and the best kept.
 ROUNDS = 2
 #: How long one try of a loop runs, all tries of one figure, all tries of one product.
-TRY_S = 0.004
+TRY_S = 0.001
 FIGURE_S = 0.04
 GEMM_S = 0.15
 #: Working sets beyond this are the same DRAM and only cost time to fill.
