@@ -10,6 +10,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from kernelite.errors import UsageError
 from kernelite.problems import suites
+from kernelite.problems.graph import flat_graph
 from kernelite.problems.problem import Problem, instantiate, read, workloads
 from kernelite.problems.suites import operations
 
@@ -61,6 +62,15 @@ def test_another_seed_gives_other_outputs(problem: Problem) -> None:
         instantiate(problem, 0).run(), instantiate(problem, 1).run(), strict=True
     ):
         assert not torch.equal(one, other)
+
+
+@pytest.mark.parametrize("problem", at("small"), ids=lambda p: p.name)
+def test_the_operation_traces_with_every_argument_in_use(problem: Problem) -> None:
+    instance = instantiate(problem, 0)
+    graph = flat_graph(instance.model, instance.inputs)
+    holders = [node for node in graph.graph.nodes if node.op == "placeholder"]
+    assert len(holders) == len(instance.arguments)
+    assert all(node.users for node in holders)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
