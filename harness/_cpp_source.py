@@ -1,0 +1,181 @@
+"""What a C++ source reaches for besides arithmetic on its arguments."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+
+from kernelite.harness._cpp_names import (
+    ANYWHERE,
+    ATTRIBUTES,
+    CALLED,
+    HEADERS,
+    NOTED_PREFIXES,
+    OWN_HEADERS,
+    PRAGMAS,
+    PREFIXES,
+    STD,
+    TORCH_HEADERS,
+)
+from kernelite.harness._cpp_tokens import INCLUDES, Token, tokens
+from kernelite.harness.finding import Finding
+
+# A word before a name makes it a declaration, unless it is one of these.
+STATEMENT_WORDS = frozenset(
+    "return else do case throw co_return co_await co_yield and or not".split()
+)
+END = Token("end", "", 0, True)
+
+
+def findings(source: str, torch_headers: bool = False) -> tuple[Finding, ...]:
+    """All findings, by line; with ``torch_headers`` PyTorch's may be included."""
+    reader = _Reader(list(tokens(source)), torch_headers)
+    return tuple(sorted(set(reader.read())))
+
+
+class _Reader:
+    """A list of tokens and the functions that it defines itself."""
+
+    def __init__(self, seen: Sequence[Token], torch_headers: bool) -> None:
+        self.seen, self.torch_headers = seen, torch_headers
+        self.own = {token.text for i, token in enumerate(seen) if self.defines(i)}
+
+    def at(self, index: int) -> Token:
+        return self.seen[index] if 0 <= index < len(self.seen) else END
+
+    def read(self) -> Iterator[Finding]:
+        rules: dict[str, Callable[[int], Iterator[Finding]]] = {
+            "#": self.directive,
+            "##": self.pasting,
+            "[": self.brackets,
+            "__attribute__": self.attribute,
+            "__attribute": self.attribute,
+            "_Pragma": self.pragma_operator,
+            "static": self.static,
+            "thread_local": self.static,
+        }
+        for index, token in enumerate(self.seen):
+            if token.kind in ("word", "mark") and token.text in rules:
+                yield from rules[token.text](index)
+            elif token.kind == "word":
+                yield from self.name(index)
+
+    def name(self, index: int) -> Iterator[Finding]:
+        """A word that may be a function or type of the C library or the system."""
+        token, before = self.at(index), self.at(index - 1)
+        if before.text in (".", "->"):
+            return
+        qualifier = self.at(index - 2) if before.text == "::" else END
+        if qualifier.kind == "word" and qualifier.text == "std" and token.text in STD:
+            yield Finding(token.line, f"std::{token.text}", STD[token.text], True)
+        if qualifier.kind == "word" and qualifier.text not in ("std", *STATEMENT_WORDS):
+            return
+        why = ANYWHERE.get(token.text) or _by_prefix(token.text, PREFIXES)
+        if why is None and token.text in CALLED and self.is_call(index):
+            why = CALLED[token.text]
+        if why is not None:
+            yield Finding(token.line, token.text, why, True)
+        elif (note := _by_prefix(token.text, NOTED_PREFIXES)) is not None:
+            yield Finding(token.line, token.text, note, False)
+
+    def is_call(self, index: int) -> bool:
+        """Whether a word before "(" is called, not declared, and not a function of its own."""
+        before = self.at(index - 1)
+        declared = before.kind == "word" and before.text not in STATEMENT_WORDS
+        algorithm = before.text == "::" and self.at(index).text == "remove"
+        own = self.at(index).text in self.own or algorithm
+        return self.at(index + 1).text == "(" and not declared and not own
+
+    def defines(self, index: int) -> bool:
+        """Whether a word that can be called is here given a body, or a lambda as its value."""
+        token, before = self.at(index), self.at(index - 1)
+        if token.text not in CALLED or before.kind not in ("word", "mark"):
+            return False
+        if before.text == "auto" and self.at(index + 1).text == "=":
+            return True
+        declared = before.kind == "word" and before.text not in STATEMENT_WORDS
+        if not (declared or before.text in ("*", "&", ">")) or self.at(index + 1).text != "(":
+            return False
+        end = self.closing(index + 1)
+        while self.at(end + 1).text in ("const", "noexcept"):
+            end += 1
+        return self.at(end + 1).text == "{"
+
+    def closing(self, index: int) -> int:
+        """Index of the parenthesis that closes the one at ``index``; the last if none does."""
+        depth = 0
+        for end in range(index, len(self.seen)):
+            if self.seen[end].kind == "mark":
+                depth += {"(": 1, ")": -1}.get(self.seen[end].text, 0)
+            if depth == 0:
+                return end
+        return len(self.seen) - 1
+
+    def directive(self, index: int) -> Iterator[Finding]:
+        """A line that begins with ``#``."""
+        if not self.at(index).first:
+            return
+        name, value = self.at(index + 1), self.at(index + 2)
+        if name.text in INCLUDES:
+            if name.text == "include" and value.kind == "header":
+                yield from self.include(value)
+            else:
+                yield Finding(name.line, f"#{name.text}", "includes what cannot be told", True)
+        elif name.text == "pragma":
+            yield from self.pragma(value.line, value.text)
+
+    def include(self, header: Token) -> Iterator[Finding]:
+        path = header.text[1:-1].strip()
+        torch = self.torch_headers and path.startswith(TORCH_HEADERS)
+        if path not in HEADERS and path not in OWN_HEADERS and not torch:
+            why = "only standard, vector and OpenMP headers and prelude.h may be included"
+            yield Finding(header.line, f"#include {header.text}", why, True)
+
+    def pragma(self, line: int, name: str) -> Iterator[Finding]:
+        if name in PRAGMAS:
+            yield Finding(line, f"#pragma {name}", PRAGMAS[name], True)
+
+    def pragma_operator(self, index: int) -> Iterator[Finding]:
+        """``_Pragma("...")``: here a string is code."""
+        words = self.at(index + 2).text.split()
+        yield from self.pragma(self.at(index).line, words[0] if words else "")
+
+    def pasting(self, index: int) -> Iterator[Finding]:
+        line = self.at(index).line
+        yield Finding(line, "##", "pastes names that this check cannot read", False)
+
+    def brackets(self, index: int) -> Iterator[Finding]:
+        """``[[...]]``: the standard form of an attribute."""
+        if self.at(index + 1).text == "[" and self.at(index + 1).kind == "mark":
+            end = index
+            while end < len(self.seen) and not self.at(end).text == self.at(end + 1).text == "]":
+                end += 1
+            yield from self.attributes(index, end)
+
+    def attribute(self, index: int) -> Iterator[Finding]:
+        """``__attribute__((...))``: GCC's form."""
+        yield from self.attributes(index + 1, self.closing(index + 1))
+
+    def attributes(self, start: int, end: int) -> Iterator[Finding]:
+        for token in self.seen[start:end]:
+            name = token.text.strip("_")
+            if token.kind == "word" and name in ATTRIBUTES:
+                yield Finding(token.line, f"attribute {name}", ATTRIBUTES[name], True)
+
+    def static(self, index: int) -> Iterator[Finding]:
+        """A variable that outlives the call, unless it is constant; a function is none."""
+        words = set()
+        for token in self.seen[index:]:
+            if token.kind == "mark" and token.text in "(=;{[":
+                break
+            words.add(token.text)
+        else:
+            return
+        constant = words & {"const", "constexpr", "struct", "class", "enum", "union"}
+        if not constant and (token.text != "(" or "thread_local" in words):
+            text = self.at(index).text
+            yield Finding(self.at(index).line, text, "state that lives on between calls", False)
+
+
+def _by_prefix(name: str, prefixes: dict[str, str]) -> str | None:
+    return next((why for prefix, why in prefixes.items() if re.match(prefix, name)), None)

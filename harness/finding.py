@@ -1,0 +1,22 @@
+"""What a look at a source can find."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Finding:
+    """One place in a source.
+
+    Attributes:
+        line: Counted from 1, in the text as it was handed in.
+        what: The words of the source that are meant.
+        why: What is wrong with them, or what the reader should know.
+        fatal: Whether a kernel with this is refused; otherwise it is a note.
+    """
+
+    line: int
+    what: str
+    why: str
+    fatal: bool
