@@ -1,0 +1,55 @@
+"""The document that ``kernelite optimize --json`` prints: a projection of the run."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from kernelite.results.fold import Run, SiteResult
+from kernelite.results.records import Ratio, Verified
+
+SCHEMA = "kernelite.optimize/1"
+
+
+def document(run: Run) -> dict[str, Any]:
+    """The whole document; what is unknown is None."""
+    return {
+        "schema": SCHEMA,
+        "run": run.started.run,
+        "device": run.device,
+        "sites": [_site(site) for site in run.sites],
+        "model": _model(run),
+        "seconds": run.finished.seconds if run.finished else None,
+    }
+
+
+def _site(result: SiteResult) -> dict[str, Any]:
+    site, winner = result.site, result.winner
+    return {
+        "site": site.site,
+        "problem": site.problem or (result.captured.problem if result.captured else None),
+        "calls": site.calls,
+        "share": site.share,
+        "attainable": site.attainable,
+        "winner": {"backend": winner.backend, "proposer": winner.proposer} if winner else None,
+        "speedup": _speedup(winner.vs_eager, winner.vs_compile) if winner else None,
+    }
+
+
+def _model(run: Run) -> dict[str, Any]:
+    verified = run.verified or Verified()
+    attainable = verified.attainable
+    return {
+        "latency_us": asdict(verified.latency_us),
+        "speedup": _speedup(verified.speedup.vs_eager, verified.speedup.vs_compile),
+        "attainable": run.model_attainable if attainable is None else attainable,
+        "verified": verified.verified,
+        "max_error_ratio": verified.max_error_ratio,
+    }
+
+
+def _speedup(vs_eager: Ratio | None, vs_compile: Ratio | None) -> dict[str, Any]:
+    return {
+        "vs_eager": asdict(vs_eager or Ratio()),
+        "vs_compile": asdict(vs_compile or Ratio()),
+    }
