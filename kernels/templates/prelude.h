@@ -25,7 +25,9 @@ constexpr float KL_LOG2E = 1.44269504f, KL_LN2_HIGH = 0.693145752f, KL_LN2_LOW =
   KL_INLINE float NAME(float x) { return EXPRESSION; }     \
   KL_INLINE double NAME(double x) { return EXPRESSION; }
 
-KL_FOR_BOTH(kl_abs, x < 0 ? -x : x + 0)
+KL_INLINE float kl_abs(float x) { return __builtin_fabsf(x); }
+KL_INLINE double kl_abs(double x) { return __builtin_fabs(x); }
+template <class T> KL_INLINE T kl_abs(T x) { return x < 0 ? -x : x; }
 KL_FOR_BOTH(kl_rsqrt, 1 / __builtin_sqrt(x))
 
 KL_INLINE float kl_sqrt(float x) { return __builtin_sqrtf(x); }

@@ -1,0 +1,152 @@
+"""Loop nests over rows and columns: elementwise chains, norms, softmax, row reductions.
+
+A small compiler: the graph's operators become tensor expressions
+(`_loops_aten`), the expressions loop nests (`_loops_nest`, `_loops_axes`), the
+nests passes over the columns (`_loops_passes`) and C++ (`_loops_emit`,
+`_loops_columns`).  It knows operators, never models; what it cannot express it
+refuses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+
+from torch import fx
+
+from kernelite.kernels.kernel import Kernel
+from kernelite.kernels.launch import Launch
+from kernelite.kernels.templates import Choice, Choices
+from kernelite.kernels.templates._loops_aten import Lowering, input_strides
+from kernelite.kernels.templates._loops_axes import Loops, loops
+from kernelite.kernels.templates._loops_columns import write_columns
+from kernelite.kernels.templates._loops_emit import Options, RowWriter, indented
+from kernelite.kernels.templates._loops_ir import Unsupported
+from kernelite.kernels.templates._loops_label import label
+from kernelite.kernels.templates._loops_machine import last_level_bytes, vector_bits
+from kernelite.kernels.templates._loops_nest import Store, nests
+from kernelite.kernels.templates._loops_ops import MEMORY, computed, name_of
+from kernelite.problems.tensors import TensorSpec
+
+SERIAL_WORK = 20_000
+"""Element operations below which waking threads costs more than they save."""
+ENTRY = "kernel"
+
+
+class LoopsTemplate:
+    """Matches graphs of elementwise operators and reductions over rows."""
+
+    def match(self, graph: fx.GraphModule) -> LoopsPlan | None:
+        """See `kernels.templates.Template`."""
+        try:
+            return _plan(graph)
+        except Unsupported:
+            return None
+
+
+@dataclass(frozen=True, slots=True)
+class LoopsPlan:
+    """See `kernels.templates.Plan`."""
+
+    label: str
+    space: Mapping[str, Sequence[Choice]]
+    nests: tuple[Loops, ...]
+    inputs: Mapping[str, TensorSpec]
+    outputs: Mapping[str, TensorSpec]
+
+    def render(self, choices: Choices) -> Kernel:
+        """See `kernels.templates.Plan`."""
+        chosen = {name: values[0] for name, values in self.space.items()} | dict(choices)
+        options = Options(
+            vector=int(chosen.get("vector", 0)),
+            stream=bool(chosen.get("stream", False)),
+            keep=bool(chosen.get("keep", True)),
+            lanes=int(chosen.get("lanes", 1)),
+            block=int(chosen.get("block", 4096)),
+            schedule=str(chosen.get("schedule", "static")),
+            parallel=bool(chosen.get("parallel", False)),
+        )
+        return Kernel("cpp", self._source(options))
+
+    def _source(self, options: Options) -> str:
+        used = {store.name for nest in self.nests for store in nest.nest.stores}
+        used |= {n.attr[0] for nest in self.nests for n in nest.order if n.op == "load"}
+        tensors = {**self.inputs, **self.outputs}
+        args = [name for name in tensors if name in used]
+        strided = {
+            n: s for n, s in tensors.items() if n in used and s.stride != s.contiguous_stride
+        }
+        layouts = {name: spec.stride for name, spec in strided.items()}
+        body: list[str] = []
+        for number, nest in enumerate(self.nests):
+            writer = RowWriter(nest, options, number)
+            write_columns(writer)
+            body += writer.lines()
+        if options.parallel:
+            body = ["#pragma omp parallel", "{", *indented(body), "}"]
+        pragma = f'#pragma GCC target("prefer-vector-width={options.vector}")\n'
+        parameters = ",\n    ".join(
+            f"{'const ' if name in self.inputs else ''}{MEMORY[tensors[name].dtype][0]}*"
+            f" __restrict {name}  /* {list(tensors[name].shape)} */" for name in args
+        )  # fmt: skip
+        return (
+            f"{Launch(ENTRY, tuple(args), layouts).as_comment()}\n// {self.label}\n"
+            f'{pragma if options.vector else ""}#include "prelude.h"\n\n'
+            f'extern "C" void {ENTRY}(\n    {parameters}) {{\n'
+            + "\n".join(indented(body))
+            + "\n}\n"
+        )
+
+
+def _plan(graph: fx.GraphModule) -> LoopsPlan:
+    lowering = Lowering()
+    results = lowering.graph(graph)
+    (output,) = (node for node in graph.graph.nodes if node.op == "output")
+    stores, outputs = [], {}
+    for index, (node, leaf) in enumerate(zip(results, output.args[0], strict=True)):
+        val = leaf.meta["val"]
+        shape, strides = tuple(map(int, val.shape)), input_strides(val)
+        memory, name = name_of(val.dtype), f"out{index}"
+        node = lowering.dag.cast(lowering.dag.expand(node, shape), computed(val.dtype))
+        outputs[name] = TensorSpec(shape, strides, memory)
+        if prod(shape):
+            stores.append(Store(name, memory, node, shape, strides))
+    found = tuple(loops(nest) for nest in nests(lowering.dag, stores))
+    if not found:
+        raise Unsupported("nothing to compute")
+    inputs = {
+        n.name: TensorSpec(
+            tuple(n.meta["val"].shape), input_strides(n.meta["val"]), name_of(n.meta["val"].dtype)
+        )
+        for n in graph.graph.nodes
+        if n.op == "placeholder"
+    }
+    return LoopsPlan(label(lowering.names), _space(found, outputs), found, inputs, outputs)
+
+
+def _space(
+    found: Sequence[Loops], outputs: Mapping[str, TensorSpec]
+) -> dict[str, Sequence[Choice]]:
+    """The parameters that matter for these nests, the likely best value first."""
+    space: dict[str, Sequence[Choice]] = {}
+    if widths := vector_bits():
+        space["vector"] = widths
+    written = sum(4 * spec.numel for spec in outputs.values())
+    work = sum(prod(store.shape) for nest in found for store in nest.nest.stores)
+    work += sum(prod(n.args[0].shape) for nest in found for n in nest.order if n.op == "sum")
+    large = written > last_level_bytes() // 2
+    if written > 2**20:
+        space["stream"] = (large, not large)
+    space["parallel"] = (work > SERIAL_WORK, work <= SERIAL_WORK)
+    if any(not nest.elementwise for nest in found):
+        space["keep"] = (True, False)
+        space["lanes"] = (4, 1, 2)
+    if any(nest.elementwise for nest in found):
+        space["block"] = (4096, 1024, 16384)
+    if work > SERIAL_WORK:
+        space["schedule"] = ("static", "dynamic, 4", "dynamic, 16")
+    return space
+
+
+TEMPLATE = LoopsTemplate()
