@@ -24,6 +24,7 @@ from kernelite.harness.finding import Finding
 STATEMENT_WORDS = frozenset(
     "return else do case throw co_return co_await co_yield and or not".split()
 )
+LONGEST_DECLARATION = 64  # tokens up to the variable's name
 END = Token("end", "", 0, True)
 
 
@@ -38,6 +39,7 @@ class _Reader:
 
     def __init__(self, seen: Sequence[Token], torch_headers: bool) -> None:
         self.seen, self.torch_headers = seen, torch_headers
+        self.closes = _parentheses(seen)
         self.own = {token.text for i, token in enumerate(seen) if self.defines(i)}
 
     def at(self, index: int) -> Token:
@@ -103,13 +105,7 @@ class _Reader:
 
     def closing(self, index: int) -> int:
         """Index of the parenthesis that closes the one at ``index``; the last if none does."""
-        depth = 0
-        for end in range(index, len(self.seen)):
-            if self.seen[end].kind == "mark":
-                depth += {"(": 1, ")": -1}.get(self.seen[end].text, 0)
-            if depth == 0:
-                return end
-        return len(self.seen) - 1
+        return self.closes.get(index, len(self.seen) - 1)
 
     def directive(self, index: int) -> Iterator[Finding]:
         """A line that begins with ``#``."""
@@ -165,7 +161,7 @@ class _Reader:
     def static(self, index: int) -> Iterator[Finding]:
         """A variable that outlives the call, unless it is constant; a function is none."""
         words = set()
-        for token in self.seen[index:]:
+        for token in self.seen[index : index + LONGEST_DECLARATION]:
             if token.kind == "mark" and token.text in "(=;{[":
                 break
             words.add(token.text)
@@ -179,3 +175,15 @@ class _Reader:
 
 def _by_prefix(name: str, prefixes: dict[str, str]) -> str | None:
     return next((why for prefix, why in prefixes.items() if re.match(prefix, name)), None)
+
+
+def _parentheses(seen: Sequence[Token]) -> dict[int, int]:
+    """Where each opened parenthesis is closed."""
+    closes: dict[int, int] = {}
+    opened: list[int] = []
+    for index, token in enumerate(seen):
+        if token.kind == "mark" and token.text == "(":
+            opened.append(index)
+        elif token.kind == "mark" and token.text == ")" and opened:
+            closes[opened.pop()] = index
+    return closes
