@@ -8,8 +8,9 @@ are traced once.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from torch.utils import _pytree as pytree
 from kernelite.problems import problem as problems
 from kernelite.problems.emit import problem_of
 from kernelite.problems.graph import NotTraceable, flat_graph
+from kernelite.problems.naming import common_name, identifier, label_of
 from kernelite.problems.problem import Problem, flat_tensors
 from kernelite.problems.regions import Region, partition
 from kernelite.problems.target import Target
@@ -47,7 +49,8 @@ class Site:
     """One problem and all the places of the model that it stands for.
 
     Attributes:
-        name: The places' common name, repeated parts as ``*``.
+        name: The places' common path, repeated parts as ``*``, and what is computed there.
+        label: The latter alone.
         problem: What is to be computed there.
         kind: Kind of its regions (`problems.regions`).
         places: Host index and region, one per place in a host's graph.
@@ -56,6 +59,7 @@ class Site:
     """
 
     name: str
+    label: str
     problem: Problem
     kind: str
     places: tuple[tuple[int, Region], ...]
@@ -167,35 +171,30 @@ def sites(model: torch.nn.Module, found: Sequence[Host]) -> list[Site]:
         for region, tensors, outputs in watcher.seen:
             group = firsts[id(region)]
             made.append(_site(found, group, tensors, outputs))
+    names = Counter[str]()
+    for position, site in enumerate(made):
+        names[site.name] += 1
+        if names[site.name] > 1:
+            made[position] = replace(site, name=f"{site.name}#{names[site.name]}")
     return made
 
 
 def _site(
-    found: Sequence[Host], group: list[tuple[int, Region]],
-    tensors: list[torch.Tensor], outputs: list[torch.Tensor],
-) -> Site:  # fmt: skip
+    found: Sequence[Host],
+    group: list[tuple[int, Region]],
+    tensors: list[torch.Tensor],
+    outputs: list[torch.Tensor],
+) -> Site:
     region = group[0][1]
     calls = sum(found[index].calls for index, _ in group)
-    paths = [f"{found[i].paths[0]}.{r.path}".strip(".") for i, r in group]
-    where = common_name(paths)
-    words = [w for w in region.graph.code.split("torch.ops.aten.")[1:]]
-    operators = ", ".join(dict.fromkeys(w.split(".")[0].split("(")[0] for w in words))
-    origin = f"{operators}: {calls} calls at {where or 'the model itself'}."
-    word = where.rpartition(".")[2].strip("*") or "model"
-    digest = problems.Problem("", region.key).id[:6]
-    stem = "".join(c if c.isalnum() else "_" for c in f"{word}_{region.kind}_{digest}")
+    where = common_name([f"{found[i].paths[0]}.{r.path}".strip(".") for i, r in group])
+    label = label_of(region.kind, region.graph)
+    origin = f"{label}: {calls} calls per run at {where or 'the model itself'}."
+    name = f"{where.rstrip('.*') or 'model'}:{label}"
+    stem = f"{identifier(where.rpartition('.')[2], label)}_{Problem('', region.key).id[:6]}"
     problem, names = problem_of(region, tensors, stem, origin)
     same = _reproduces(problem, names, tensors, outputs)
-    return Site(where, problem, region.kind, tuple(group), calls, same)
-
-
-def common_name(paths: Sequence[str]) -> str:
-    """One name for many paths: parts that differ become ``*``."""
-    split = [path.split(".") for path in dict.fromkeys(paths)]
-    if len({len(parts) for parts in split}) > 1:
-        shortest = min(len(parts) for parts in split)
-        split = [parts[:shortest] for parts in split]
-    return ".".join(c[0] if len(set(c)) == 1 else "*" for c in zip(*split, strict=True))
+    return Site(name, label, problem, region.kind, tuple(group), calls, same)
 
 
 def _reproduces(

@@ -78,7 +78,9 @@ def problem_of(
             *_constructor(register),
             textwrap.indent(body, "    "),
             "\ndef get_inputs():",
-            "    return [" + "".join(f"\n        {recipe}," for recipe in recipes[:fed]) + "\n    ]",
+            "    return ["
+            + "".join(f"\n        {recipe}," for recipe in recipes[:fed])
+            + "\n    ]",
             "\n\ndef get_init_inputs():\n    return []\n",
         ]
     )
@@ -100,7 +102,10 @@ def _state_names(nodes: Sequence[fx.Node]) -> list[str]:
         word = "".join(c if c.isalnum() else "_" for c in word)
         name, count = word, 2
         while name in names or not name.isidentifier():
-            name, count = f"{word}_{count}" if word.isidentifier() else f"p_{word}_{count}", count + 1
+            name, count = (
+                f"{word}_{count}" if word.isidentifier() else f"p_{word}_{count}",
+                count + 1,
+            )
         names.append(name)
     return names
 

@@ -46,7 +46,7 @@ def trace(
             program = torch.export.export(model, tuple(args), dict(kwargs or {}), strict=False)
             if any(isinstance(m, fx.GraphModule) for _, m in program.graph_module.named_children()):
                 program = program.run_decompositions({})
-    except Exception as error:  # noqa: BLE001  export raises whatever the model's code does
+    except Exception as error:  # export raises whatever the model's code does
         line = (str(error).strip().splitlines() or ["no message"])[0]
         raise NotTraceable(f"{type(error).__name__}: {line[:200]}") from error
     return program

@@ -20,7 +20,7 @@ ROWWISE = frozenset(
     """softmax log_softmax layer_norm rms_norm batch_norm sum mean amax amin var std
     dropout feature_dropout cross_entropy_loss nll_loss nll_loss_nd embedding embedding_bag
     logsumexp to _to_copy type_as clone where masked_fill full_like ones_like zeros_like
-    softplus glu gather rsub group_norm""".split()
+    softplus glu gather rsub group_norm index""".split()
 )
 CREATORS = frozenset(
     "arange full ones zeros scalar_tensor tril triu empty new_ones new_zeros new_full".split()
@@ -35,6 +35,24 @@ def name_of(node: fx.Node) -> str:
     if isinstance(target, torch._ops.OpOverload):
         return target._schema.name.partition("::")[2]
     return str(getattr(target, "__name__", ""))
+
+
+def copies(node: fx.Node) -> bool:
+    """Whether the node only re-orders or repeats data, but must copy it to do so."""
+    name = name_of(node)
+    if name in ("repeat_interleave", "repeat"):
+        return True
+    if name not in ("reshape", "flatten", "contiguous", "clone"):
+        return False
+    source, result = node.all_input_nodes[0].meta["val"], node.meta["val"]
+    if name in ("contiguous", "clone"):
+        return not bool(source.is_contiguous())
+    bare = torch.empty_strided(source.shape, source.stride(), device="meta")
+    try:
+        bare.view(result.shape)
+    except RuntimeError:
+        return True
+    return False
 
 
 def is_view(node: fx.Node) -> bool:
@@ -56,7 +74,16 @@ def is_fusible(node: fx.Node) -> bool:
         return False
     if name_of(node) == "cat":
         return _rotates(node)
+    if name_of(node) == "index":
+        return _looks_up_rows(node)
     return torch.Tag.pointwise in target.tags or name_of(node) in ROWWISE
+
+
+def _looks_up_rows(node: fx.Node) -> bool:
+    """Whether an ``index`` takes whole rows of a table, as an embedding does."""
+    table, indices = node.args[0], node.args[1]
+    known = isinstance(table, fx.Node) and table.meta["val"].dim() == 2
+    return known and isinstance(indices, list | tuple) and len(indices) == 1
 
 
 def _rotates(node: fx.Node) -> bool:

@@ -155,7 +155,7 @@ def execute(problem: Problem) -> ModuleType:
     module = ModuleType(f"problem_{problem.id}")
     try:
         exec(compile(problem.source, f"{problem.name}.py", "exec"), module.__dict__)
-    except Exception as error:  # noqa: BLE001  a user's file may raise anything
+    except Exception as error:  # a user's file may raise anything
         raise UsageError(f"problem {problem.name} does not run: {_say(error)}") from error
     if missing := [name for name in NEEDED if not hasattr(module, name)]:
         raise UsageError(
@@ -180,7 +180,7 @@ def instantiate(problem: Problem, seed: int, module: ModuleType | None = None) -
         return Instance(problem, module or execute(problem), seed)
     except UsageError:
         raise
-    except Exception as error:  # noqa: BLE001  a user's file may raise anything
+    except Exception as error:  # a user's file may raise anything
         raise UsageError(f"problem {problem.name} cannot be built: {_say(error)}") from error
 
 

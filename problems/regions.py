@@ -1,10 +1,8 @@
 """Where a model's graph can be cut into problems.
 
-Operators that can share a kernel and lie between the same library calls form
-one region.  Cutting by *level*, the number of library calls on the longest
-path from the inputs, keeps every region convex: no path leaves it and comes
-back.  A product, softmax, product chain is one region of its own (attention),
-and so is a library product with the activation behind it.
+A group of operators (`problems.fusion`) becomes a region together with the
+constants, copies and views that belong to it: a small graph of its own, equal
+for equal layers.
 """
 
 from __future__ import annotations
@@ -15,10 +13,11 @@ from dataclasses import dataclass
 import torch
 from torch import fx
 
-from kernelite.problems.operators import CREATORS, is_fusible, is_gemm, is_view, name_of
+from kernelite.problems.fusion import constants, groups, kind_of
+from kernelite.problems.operators import copies, is_view, name_of
 from kernelite.problems.tensors import TensorSpec
 
-ACTIVATIONS = ("gelu", "relu", "silu", "sigmoid", "tanh")
+LARGEST_FEEDER = 10  # nodes; a longer chain of constants is an input like any other
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +25,7 @@ class Region:
     """A convex piece of a graph, and the same piece as a graph of its own.
 
     Attributes:
-        kind: ``fusible``, ``attention`` or ``gemm``.
+        kind: ``fusible``, ``attention``, ``gemm`` or ``convolution``.
         path: Deepest module path that all operators share; empty for the root.
         inputs: Nodes of the host graph that feed the piece, in placeholder order.
         outputs: Nodes of the host graph that it replaces.
@@ -47,8 +46,8 @@ class Region:
 def partition(host: fx.GraphModule) -> list[Region]:
     """The regions of a flat graph, in the order of their first operator."""
     order = {node: index for index, node in enumerate(host.graph.nodes)}
-    free = _constants(host.graph)
-    kinds = [(group, kind) for group in _groups(host.graph, free) if (kind := _kind(group))]
+    free = constants(host.graph)
+    kinds = [(group, kind) for group in groups(host.graph, free) if (kind := kind_of(group))]
     behind = {id(group): _behind(group) if kind == "attention" else [] for group, kind in kinds}
     taken = {node for nodes in behind.values() for node in nodes}
     regions = []
@@ -56,131 +55,6 @@ def partition(host: fx.GraphModule) -> list[Region]:
         inside = _with_feeders(group, free, taken) | set(behind[id(group)])
         regions.append(_region(host, kind, group, sorted(inside, key=order.__getitem__), free))
     return sorted(regions, key=lambda region: order[region.nodes[0]])
-
-
-def _constants(graph: fx.Graph) -> set[fx.Node]:
-    """Nodes that depend on no placeholder: masks made of ``arange`` and the like."""
-    found: set[fx.Node] = set()
-    for node in graph.nodes:
-        if node.op == "call_function" and all(n in found for n in node.all_input_nodes):
-            if node.all_input_nodes or name_of(node) in CREATORS:
-                found.add(node)
-    return found
-
-
-def _groups(graph: fx.Graph, free: set[fx.Node]) -> list[list[fx.Node]]:
-    """Sets of operators that share a kernel; every library call is in one."""
-    level: dict[fx.Node, int] = {}
-    leader: dict[fx.Node, fx.Node] = {}
-
-    def find(node: fx.Node) -> fx.Node:
-        while leader[node] is not node:
-            node = leader[node]
-        return node
-
-    for node in graph.nodes:
-        inputs = [n for n in node.all_input_nodes if n not in free]
-        level[node] = max((level[n] + _is_barrier(n) for n in inputs), default=0)
-        if node.op != "call_function" or node in free or is_view(node):
-            continue
-        leader[node] = node
-        if not is_fusible(node):
-            continue
-        for origin in filter(None, (_behind_views(n) for n in inputs)):
-            if origin in leader and is_fusible(origin) and level[origin] == level[node]:
-                leader[find(node)] = find(origin)
-    groups: dict[fx.Node, list[fx.Node]] = {}
-    for node in leader:
-        groups.setdefault(find(node), []).append(node)
-    apart = [part for group in groups.values() for part in _lookups_apart(group)]
-    return _with_epilogues(_with_attention(apart))
-
-
-def _lookups_apart(group: list[fx.Node]) -> list[list[fx.Node]]:
-    """Part table lookups from what follows, unless they are summed over a bag."""
-    lookups = [node for node in group if name_of(node) == "embedding"]
-    bags = any(name_of(n) in ("sum", "mean") and _over_bag(n) for n in group)
-    if not lookups or bags or len(group) == len(lookups):
-        return [group]
-    return [*([node] for node in lookups), [node for node in group if node not in lookups]]
-
-
-def _over_bag(node: fx.Node) -> bool:
-    """Whether a reduction leaves the last axis alone."""
-    axes = node.args[1] if len(node.args) > 1 else ()
-    rank = node.all_input_nodes[0].meta["val"].dim()
-    return isinstance(axes, list | tuple) and not {-1, rank - 1} & set(axes) and bool(axes)
-
-
-def _is_barrier(node: fx.Node) -> bool:
-    return node.op == "call_function" and not is_view(node) and not is_fusible(node)
-
-
-def _behind_views(node: fx.Node) -> fx.Node | None:
-    """The operator whose data the node shows, seen through views."""
-    while is_view(node) and node.all_input_nodes:
-        node = node.all_input_nodes[0]
-    return node if node.op == "call_function" else None
-
-
-def _readers(node: fx.Node) -> list[fx.Node]:
-    """Operators that read the node's data, seen through views."""
-    found = []
-    for user in node.users:
-        found += _readers(user) if is_view(user) else [user]
-    return found
-
-
-def _with_attention(groups: list[list[fx.Node]]) -> list[list[fx.Node]]:
-    """Join product, softmax and product into one group."""
-    home = {node: index for index, group in enumerate(groups) for node in group}
-    merged: dict[int, list[fx.Node]] = dict(enumerate(groups))
-    for index, group in enumerate(groups):
-        if not any(name_of(node) == "softmax" for node in group):
-            continue
-        inside = set(group)
-        before = {
-            origin
-            for node in group
-            for origin in map(_behind_views, node.all_input_nodes)
-            if origin is not None and is_gemm(origin) and set(_readers(origin)) <= inside
-        }
-        after = {r for node in group for r in _readers(node) if r not in inside}
-        if len(before) == 1 and len(after) == 1 and is_gemm(last := after.pop()):
-            first = before.pop()
-            merged[index] = [first, *group, last]
-            merged.pop(home[first])
-            merged.pop(home[last])
-    return list(merged.values())
-
-
-def _with_epilogues(groups: list[list[fx.Node]]) -> list[list[fx.Node]]:
-    """Join a linear layer and an activation that alone reads it."""
-    home = {node: index for index, group in enumerate(groups) for node in group}
-    merged: dict[int, list[fx.Node]] = dict(enumerate(groups))
-    for group in groups:
-        node = group[0]
-        if len(group) > 1 or name_of(node) not in ACTIVATIONS:
-            continue
-        origin = _behind_views(node.all_input_nodes[0])
-        if origin is not None and name_of(origin) == "linear" and len(_readers(origin)) == 1:
-            merged[home[node]] = [origin, node]
-            merged.pop(home[origin])
-    return list(merged.values())
-
-
-def _kind(group: Sequence[fx.Node]) -> str | None:
-    """What the group is; None if there is nothing to compute in it."""
-    names = [name_of(node) for node in group]
-    if "scaled_dot_product_attention" in names or (
-        "softmax" in names and any(is_gemm(n) for n in group)
-    ):
-        return "attention"
-    if is_gemm(group[0]):
-        return "gemm"
-    if not is_fusible(group[0]) or set(names) <= {"dropout", "to", "clone", "_to_copy"}:
-        return None
-    return "fusible"
 
 
 def _behind(group: list[fx.Node]) -> list[fx.Node]:
@@ -192,19 +66,59 @@ def _behind(group: list[fx.Node]) -> list[fx.Node]:
     return found
 
 
-def _with_feeders(
-    group: list[fx.Node], free: set[fx.Node], taken: set[fx.Node]
-) -> set[fx.Node]:
-    """The group with the views and constants that feed it; several regions may share those."""
+def _with_feeders(group: list[fx.Node], free: set[fx.Node], taken: set[fx.Node]) -> set[fx.Node]:
+    """The group with the constants, copies and views that belong to it."""
+    sources = _unique(n for node in group for n in node.all_input_nodes if n not in group)
+    paths = {source: _path_down(source, taken) for source in sources if source not in free}
     inside = set(group)
-    pending = list(group)
-    while pending:
-        for source in pending.pop().all_input_nodes:
-            wanted = source in free or (is_view(source) and source not in taken)
-            if wanted and source not in inside:
-                inside.add(source)
-                pending.append(source)
+    for source in sources:
+        if source in paths:
+            inside |= set(_belonging(source, paths, group))
+        elif len(made := _made_from(source, free)) <= LARGEST_FEEDER:
+            inside |= made
     return inside
+
+
+def _belonging(
+    source: fx.Node, paths: dict[fx.Node, list[fx.Node]], group: list[fx.Node]
+) -> list[fx.Node]:
+    """The views and copies between an input and the tensor that a kernel should take instead.
+
+    That is the group's own tensor, or one that feeds the group by several
+    ways, or the one before the last copy; otherwise the input itself, whose
+    strides a kernel takes as they are.
+    """
+    path = paths[source]
+    if path[-1] in group:
+        return path[:-1]
+    others = {node for other, nodes in paths.items() if other is not source for node in nodes}
+    shared = [i for i, n in enumerate(path) if n in others and _is_tensor(n)]
+    copied = [i + 1 for i, node in enumerate(path[:-1]) if copies(node)]
+    return path[: max(min(shared, default=0), max(copied, default=0))]
+
+
+def _path_down(node: fx.Node, taken: set[fx.Node]) -> list[fx.Node]:
+    """The node, the views and copies that it is made through, and the tensor behind them."""
+    path = [node]
+    while (is_view(node) or copies(node)) and node not in taken:
+        node = node.all_input_nodes[0]
+        path.append(node)
+    return path
+
+
+def _is_tensor(node: fx.Node) -> bool:
+    return isinstance(node.meta.get("val"), torch.Tensor)
+
+
+def _made_from(node: fx.Node, free: set[fx.Node]) -> set[fx.Node]:
+    """A constant and all constants behind it."""
+    found, pending = set[fx.Node](), [node]
+    while pending:
+        node = pending.pop()
+        if node in free and node not in found:
+            found.add(node)
+            pending += node.all_input_nodes
+    return found
 
 
 def _region(

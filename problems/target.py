@@ -65,7 +65,7 @@ def load(text: str, seed: int) -> Target:
     target.model.eval()
     try:
         target.run()
-    except Exception as error:  # noqa: BLE001  a user's model may raise anything
+    except Exception as error:
         raise UsageError(f"{text}: the model does not accept its inputs: {_line(error)}") from error
     return target
 
@@ -76,10 +76,12 @@ def _from_factory(text: str, path: Path, factory: str) -> Target:
     if not callable(function):
         own = [n for n, v in vars(module).items() if callable(v) and not n.startswith("_")
                and getattr(v, "__module__", "") == module.__name__]  # fmt: skip
-        raise UsageError(f"no function {factory!r} in {path}; there are: {', '.join(own) or 'none'}")
+        raise UsageError(
+            f"no function {factory!r} in {path}; there are: {', '.join(own) or 'none'}"
+        )
     try:
         made = function()
-    except Exception as error:  # noqa: BLE001  a user's factory may raise anything
+    except Exception as error:
         raise UsageError(f"{text} raised {_line(error)}") from error
     model, inputs = made if isinstance(made, tuple) and len(made) == 2 else (made, None)
     if not isinstance(model, torch.nn.Module):
@@ -119,7 +121,7 @@ def _import(path: Path) -> ModuleType:
     sys.modules[module.__name__] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:  # noqa: BLE001  a user's file may raise anything
+    except Exception as error:
         raise UsageError(f"{path} does not import: {_line(error)}") from error
     return module
 

@@ -104,7 +104,10 @@ def _cpu() -> str:
 
 
 class _Call:
-    """Fills in pointers and calls; copies a tensor only if its layout is not the declared one."""
+    """Fills in pointers and calls; copies a tensor only if its layout is not the declared one.
+
+    What depends on shapes alone is worked out at the first call with them.
+    """
 
     def __init__(self, function: Any, spec: launch.Launch, outputs: Sequence[TensorSpec]) -> None:
         self.function, self.spec, self.wanted = function, spec, tuple(outputs)
@@ -112,43 +115,58 @@ class _Call:
             TensorSpec(o.shape, spec.layouts.get(f"out{i}", o.contiguous_stride), o.dtype)
             for i, o in enumerate(outputs)
         )
-        self.copy_back = self.written != self.wanted
-        self.bound: dict[tuple[TensorSpec, ...], list[Any]] = {}
+        self.shapes: list[torch.Size] | None = None
+        self.values: list[Any] = []
+        self.pointers: list[tuple[int, bool, int]] = []
+        self.strides: list[tuple[int, ...]] = []
 
     def __call__(
         self, arguments: Sequence[torch.Tensor], allocate: Allocate = TensorSpec.empty
     ) -> list[torch.Tensor]:
-        ready = [self._laid_out(i, tensor) for i, tensor in enumerate(arguments)]
+        if [tensor.shape for tensor in arguments] != self.shapes:
+            self._bind(arguments)
+        ready = [
+            tensor if (found := tensor.stride()) == strides else _laid_out(tensor, found, strides)
+            for tensor, strides in zip(arguments, self.strides, strict=True)
+        ]
         results = [allocate(spec) for spec in self.written]
-        self.function(*self._values(ready, results))
-        if not self.copy_back:
+        values = self.values
+        for place, is_output, index in self.pointers:
+            values[place] = (results if is_output else ready)[index].data_ptr()
+        self.function(*values)
+        if self.written == self.wanted:
             return results
         return [
             r if w == o else allocate(o).copy_(r)
             for r, w, o in zip(results, self.written, self.wanted, strict=True)
         ]
 
-    def _laid_out(self, index: int, tensor: torch.Tensor) -> torch.Tensor:
-        strides = self.spec.layouts.get(f"in{index}")
-        if strides is None:
-            return tensor.contiguous()
-        if tensor.stride() == strides:
-            return tensor
-        return torch.empty_strided(tensor.shape, strides, dtype=tensor.dtype).copy_(tensor)
-
-    def _values(self, ready: list[torch.Tensor], results: list[torch.Tensor]) -> list[Any]:
-        """ctypes arguments; the numbers among them are kept per input shapes."""
-        key = tuple(tensor.shape for tensor in ready)
-        plan = self.bound.get(key)  # type: ignore[call-overload]
-        if plan is None:
-            plan = launch.numbers(self.spec, specs(ready), self.written)
-            self.bound[key] = plan  # type: ignore[index]
-        pointers = {f"in{i}": t for i, t in enumerate(ready)}
-        pointers |= {f"out{i}": t for i, t in enumerate(results)}
-        return [
-            ctypes.c_void_p(pointers[value].data_ptr()) if isinstance(value, str) else value
-            for value in plan
+    def _bind(self, arguments: Sequence[torch.Tensor]) -> None:
+        looks = specs(arguments)
+        bound = launch.numbers(self.spec, looks, self.written)
+        self.function.argtypes = [ctypes.c_void_p if isinstance(b, str) else type(b) for b in bound]
+        self.values = [None if isinstance(b, str) else b.value for b in bound]
+        self.pointers = [
+            (place, b.startswith("out"), int(b.lstrip("inout")))
+            for place, b in enumerate(bound)
+            if isinstance(b, str)
         ]
+        self.strides = [
+            self.spec.layouts.get(f"in{i}", look.contiguous_stride) for i, look in enumerate(looks)
+        ]
+        self.shapes = [tensor.shape for tensor in arguments]
+
+
+def _laid_out(
+    tensor: torch.Tensor, found: tuple[int, ...], strides: tuple[int, ...]
+) -> torch.Tensor:
+    """The tensor with other strides; along an axis of one element any stride is right."""
+    if (
+        all(a == b or n == 1 for a, b, n in zip(found, strides, tensor.shape, strict=True))
+        or not tensor.numel()
+    ):
+        return tensor
+    return torch.empty_strided(tensor.shape, strides, dtype=tensor.dtype).copy_(tensor)
 
 
 BACKEND = CppBackend()

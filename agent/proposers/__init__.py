@@ -1,0 +1,50 @@
+"""Where candidates come from: one module per source, each offering a ``PROPOSER``.
+
+A proposer reads a problem and answers with plans (`kernels.templates.Plan`):
+what was recognised, which parameters are open, and how to write the kernel
+for one choice of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
+
+from kernelite import plugins
+from kernelite.kernels.kernel import Kernel
+from kernelite.kernels.templates import Choice, Choices, Plan
+from kernelite.problems.problem import Problem
+
+
+@runtime_checkable
+class Proposer(Protocol):
+    """One source of candidates."""
+
+    order: int
+    """Cheapest first."""
+
+    def propose(self, problem: Problem) -> Sequence[Plan]:
+        """Plans for the problem; empty if it does not know the problem."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fixed:
+    """A plan with nothing left open."""
+
+    label: str
+    kernel: Kernel
+    space: Mapping[str, Sequence[Choice]] = field(default_factory=dict)
+
+    def render(self, choices: Choices) -> Kernel:
+        """The one kernel."""
+        return self.kernel
+
+
+def proposers() -> list[tuple[str, Proposer]]:
+    """All proposers with their names, cheapest first."""
+    found = [
+        (name, plugins.load(__name__, name, "PROPOSER", Proposer))  # type: ignore[type-abstract]
+        for name in plugins.names(__name__)
+    ]
+    return sorted(found, key=lambda pair: pair[1].order)

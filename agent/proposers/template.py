@@ -1,0 +1,28 @@
+"""Our own parametric C++ kernels, chosen by the shape of the problem's graph."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from kernelite.kernels import templates
+from kernelite.kernels.templates import Plan
+from kernelite.problems.graph import NotTraceable, flat_graph
+from kernelite.problems.problem import Problem, instantiate
+
+
+class Templates:
+    """Every template that matches."""
+
+    order = 20
+
+    def propose(self, problem: Problem) -> Sequence[Plan]:
+        """See `agent.proposers.Proposer`."""
+        instance = instantiate(problem, 0)
+        try:
+            graph = flat_graph(instance.model, instance.inputs)
+        except NotTraceable:
+            return []
+        return [plan for _, plan in templates.plans(graph)]
+
+
+PROPOSER = Templates()
