@@ -1,0 +1,94 @@
+// A group of queries, one per vector lane, and what masks given as arguments let it see.
+// The constants come from the generated text before this one.
+
+constexpr int ROWS = GROUP * TQ;  // queries that share one K and V
+constexpr int LANES = NATIVE_LANES > 4 && ROWS <= NATIVE_LANES / 2 ? (ROWS <= 4 ? 4 : NATIVE_LANES / 2)
+                                                                   : NATIVE_LANES;
+typedef float Lanes __attribute__((vector_size(4 * LANES), may_alias));
+typedef int Numbers __attribute__((vector_size(4 * LANES), may_alias));
+
+constexpr int smaller(int a, int b) { return a < b ? a : b; }
+constexpr int ceil_div(int a, int b) { return (a + b - 1) / b; }
+constexpr int VECTORS = smaller(smaller(UNROLL, REGISTERS / 8), ceil_div(ROWS, LANES));
+constexpr int WIDTH = VECTORS * LANES;  // queries in a group
+constexpr int GROUPS = smaller(ceil_div(BLOCK_Q, WIDTH), ceil_div(ROWS, WIDTH));
+constexpr int BLOCK = GROUPS * WIDTH;
+constexpr int BLOCKS = ceil_div(ROWS, BLOCK);
+constexpr int KEYS = smaller(BLOCK_K, TK);
+constexpr int BROADCASTS = smaller((REGISTERS - 1 - VECTORS) / VECTORS, 12);
+
+struct alignas(64) Group {
+  float query[DK][WIDTH], output[DV][WIDTH];
+  float top[WIDTH], total[WIDTH], shrink[WIDTH];
+  int position[WIDTH];
+  long lead[WIDTH];
+  int first_position, last_position;
+};
+
+KL_INLINE Lanes load(const float* from) {
+  Lanes value;
+  __builtin_memcpy(&value, from, sizeof value);
+  return value;
+}
+KL_INLINE void store(float* to, Lanes value) { __builtin_memcpy(to, &value, sizeof value); }
+
+// Exchanges the off-diagonal S x S blocks of a square tile, for S = 1, 2, 4 ..
+template <int S, int... L>
+KL_INLINE void exchange(Lanes* row, std::integer_sequence<int, L...> all) {
+  if constexpr (S < LANES) {
+#pragma GCC unroll 16
+    for (int i = 0; i < LANES; ++i)
+      if (!(i & S)) {
+        const Lanes a = row[i], b = row[i + S];
+        row[i] = __builtin_shuffle(a, b, Numbers{(L & S ? LANES + L - S : L)...});
+        row[i + S] = __builtin_shuffle(a, b, Numbers{(L & S ? LANES + L : L + S)...});
+      }
+    exchange<2 * S>(row, all);
+  }
+}
+KL_INLINE void transpose(Lanes* row) {
+  exchange<1>(row, std::make_integer_sequence<int, LANES>());
+}
+
+enum Seen { IDLE, MIXED, HIDDEN };
+
+// One group of queries and one tile of keys, as a mask that is an argument sees them.
+template <class Mask, int TILE>
+static Seen read_mask(const Group& group, const typename Mask::Element* mask, int first_key,
+                      float (*bias)[WIDTH]) {
+  const typename Mask::Element* from[WIDTH];
+  constexpr int DIFFERENT = Mask::SHARED ? 1 : WIDTH;
+  int idle = 0, hidden = 0;
+  for (int i = 0; i < DIFFERENT; ++i) {
+    from[i] = mask + Mask::lead(group.lead[i]) + group.position[i] * Mask::ROW +
+              first_key * Mask::COLUMN;
+    for (int key = 0; key < TILE; ++key) {
+      const float value = Mask::value(from[i][key * Mask::COLUMN]);
+      idle += value == 0;
+      hidden += Mask::hides(value);
+    }
+  }
+  if (hidden == TILE * DIFFERENT) return HIDDEN;
+  if (idle == TILE * DIFFERENT) {
+    __builtin_memset(bias, 0, sizeof(float) * TILE * WIDTH);
+    return IDLE;
+  }
+  if constexpr (Mask::SHARED) {
+    for (int key = 0; key < TILE; ++key)
+      for (int i = 0; i < WIDTH; ++i) bias[key][i] = Mask::value(from[0][key * Mask::COLUMN]);
+  } else {
+    for (int i = 0; i < WIDTH; i += LANES)
+      for (int key = 0; key < TILE; key += LANES) {
+        Lanes rows[LANES];
+        for (int l = 0; l < LANES; ++l) {
+          alignas(64) float row[LANES] = {};
+          for (int c = 0; c < smaller(LANES, TILE - key); ++c)
+            row[c] = Mask::value(from[i + l][(key + c) * Mask::COLUMN]);
+          rows[l] = load(row);
+        }
+        transpose(rows);
+        for (int l = 0; l < smaller(LANES, TILE - key); ++l) store(&bias[key + l][i], rows[l]);
+      }
+  }
+  return MIXED;
+}

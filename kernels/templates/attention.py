@@ -1,0 +1,82 @@
+"""Scaled dot-product attention on the CPU, without the matrix of scores.
+
+Online softmax over tiles of keys (Milakov and Gimelshein, arXiv:1805.02867;
+Dao et al., arXiv:2205.14135), specialised to the graph's shapes and strides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import fx
+
+from kernelite.kernels.kernel import Kernel
+from kernelite.kernels.templates import Choice, Choices
+from kernelite.kernels.templates._attention_emit import group_size, program
+from kernelite.kernels.templates._attention_match import Attention, attention
+from kernelite.kernels.templates._attention_scores import Band, Scale
+from kernelite.kernels.templates._match_source import layouts
+
+# A block of queries and its results live on a thread's stack.
+LARGEST_BLOCK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class AttentionPlan:
+    """A graph that is one attention; see `kernels.templates.Plan`."""
+
+    attention: Attention
+    layouts: Mapping[str, tuple[int, ...]]
+
+    @property
+    def label(self) -> str:
+        """``attention`` with the kinds of its masks."""
+        kinds = [_kind(s, self.attention.scores.queries) for s in self.attention.scores.steps
+                 if not isinstance(s, Scale)]  # fmt: skip
+        kinds += ["grouped queries"] if group_size(self.attention) > 1 else []
+        return f"attention ({', '.join(kinds)})" if kinds else "attention"
+
+    @property
+    def space(self) -> Mapping[str, tuple[Choice, ...]]:
+        """Sizes of query and key blocks, vectors per register block, OpenMP's schedule."""
+        rows = group_size(self.attention) * self.attention.scores.queries
+        keys = self.attention.scores.keys
+        blocks = [size for size in (64, 128, 32, 256, 16) if self._block_bytes(size) is not None]
+        unrolls = sorted((4, 2, 1), key=lambda n: (-(-rows // (16 * n)) * n, -n))
+        return {
+            "block_q": tuple(size for size in blocks if size < 2 * rows) or (blocks[-1],),
+            "block_k": tuple(size for size in (64, 32, 128, 256, 16) if size < 2 * keys) or (16,),
+            "unroll": tuple(n for n in unrolls if n * 16 < 2 * rows) or (1,),
+            "schedule": ("dynamic", "static"),
+        }
+
+    def render(self, choices: Choices) -> Kernel:
+        """The kernel for one choice of every open parameter."""
+        return Kernel("cpp", program(self.attention, choices, self.layouts))
+
+    def _block_bytes(self, size: int) -> int | None:
+        """Stack that a block takes; None if that is too much."""
+        wide = self.attention.scores.q.layout.shape[-1] + self.attention.v.layout.shape[-1]
+        return total if (total := 4 * size * wide) <= LARGEST_BLOCK_BYTES else None
+
+
+def _kind(step: object, queries: int) -> str:
+    if not isinstance(step, Band):
+        return "mask"
+    return "causal" if step.low <= 1 - queries else "window"
+
+
+class AttentionTemplate:
+    """softmax(scale * q @ k^T, masked) @ v in one pass over k and v, any spelling."""
+
+    def match(self, graph: fx.GraphModule) -> AttentionPlan | None:
+        """A plan if the graph is one float32 attention over its arguments."""
+        found = attention(graph)
+        if found is None:
+            return None
+        plan = AttentionPlan(found, layouts(graph))
+        return plan if plan._block_bytes(16) is not None else None
+
+
+TEMPLATE = AttentionTemplate()
