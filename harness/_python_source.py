@@ -116,7 +116,7 @@ class _Reader:
             yield from self.change(node, node.value)
 
     def change(self, node: ast.Attribute | ast.Subscript, owner: ast.expr) -> Iterator[Finding]:
-        """A write to what was imported, at any depth (``torch.nn.Linear.forward``), or to a type."""
+        """A write to what was imported, at any depth (``torch.nn.Linear.forward``), or a type."""
         named = self.imported | (self.aliases if isinstance(node, ast.Attribute) else {})
         shared = isinstance(node, ast.Attribute) and node.attr in WRITTEN
         while isinstance(owner, ast.Attribute | ast.Subscript):
