@@ -82,6 +82,7 @@ def close(
         MachineError: the process has several threads, or ``scratch`` or a readable path is missing.
     """
     if len(os.listdir("/proc/self/task")) > 1:
+        # torch.set_num_threads starts some: it belongs behind this.
         raise MachineError("a process with several threads cannot be locked up")
     if missing := [str(path) for path in (scratch, *readable) if not path.exists()]:
         raise MachineError(f"no such path to let a caged process use: {', '.join(missing)}")
