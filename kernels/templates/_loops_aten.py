@@ -136,11 +136,13 @@ class Lowering:
 
         def function(*values: torch.Tensor) -> Any:
             swap = dict(zip(tensors, values, strict=True))
-            args, kwargs = (fx.map_arg(a, swap.__getitem__) for a in (node.args, node.kwargs))
-            return node.target(*args, **kwargs)  # type: ignore[operator, misc]
+            args: Any = fx.map_arg(node.args, swap.__getitem__)
+            kwargs: Any = fx.map_arg(node.kwargs, swap.__getitem__)
+            return node.target(*args, **kwargs)  # type: ignore[operator]
 
         try:
-            parts = make_fx(function, decomposition_table=core_aten_decompositions())(*metas)
+            table: Any = core_aten_decompositions()
+            parts = make_fx(function, decomposition_table=table)(*metas)
         except Exception as error:
             raise Unsupported(f"operator {name}: {error}") from error
         calls = [n for n in parts.graph.nodes if n.op == "call_function"]

@@ -58,12 +58,12 @@ def loops(nest: Nest) -> Loops:
         strides = nest.stores[0].strides
         axes = sorted(range(rank), key=lambda axis: -strides[axis])
         merged = merge(axes, nest.rows, [walk for _, walk in walks])
-        columns = {(): merged[-1:]}
-        return Loops(nest, merged[:-1], columns, frozenset(a.axis for a in merged[-1:]), order)
+        inner = frozenset(axis.axis for axis in merged[-1:])
+        return Loops(nest, merged[:-1], {(): merged[-1:]}, inner, order)
     rows = merge(range(rank), nest.rows, [walk for _, walk in walks])
     shapes = {node.args[0].shape for node in order if node.op in REDUCTIONS}
     shapes |= {store.shape for store in nest.stores if len(store.shape) > rank}
-    columns = {}
+    columns: dict[Shape, tuple[Axis, ...]] = {}
     for shape in sorted(shapes):
         inside = [walk for walked, walk in walks if walked == shape]
         columns[shape[rank:]] = merge(range(rank, len(shape)), shape, inside)

@@ -33,7 +33,8 @@ class Call:
     @property
     def self(self) -> Node:
         """The first tensor."""
-        return self["self"] if "self" in self.named else self["input"]
+        first: Node = self["self"] if "self" in self.named else self["input"]
+        return first
 
     def __getitem__(self, name: str) -> Any:
         return self.named[name]

@@ -121,6 +121,13 @@ def _leaky_relu(call: Call) -> Node:
     return ops.where(ops.compare("gt", x, 0), x, ops("mul", x, call["negative_slope"]))
 
 
+def _elu(call: Call) -> Node:
+    x, ops, scale = call.self, call.ops, call["scale"]
+    bent = ops.floating("expm1", ops("mul", x, call["input_scale"]))
+    below = ops("mul", bent, call["alpha"] * scale)
+    return ops.where(ops.compare("gt", x, 0), ops("mul", x, scale), below)
+
+
 def _softplus(call: Call) -> Node:
     x, ops, beta = call.self, call.ops, call["beta"]
     scaled = ops("mul", x, beta)
@@ -183,7 +190,7 @@ HANDLERS: Handlers = (
     | dict.fromkeys(("clamp", "clip", "clamp_min", "clamp_max"), _clamp)
     | {"add": _add, "sub": _sub, "rsub": _rsub, "pow": _pow, "square": _square,
        "reciprocal": _reciprocal, "gelu": _gelu, "relu": _relu, "hardtanh": _hardtanh,
-       "relu6": _relu6, "leaky_relu": _leaky_relu, "softplus": _softplus, "where": _where,
-       "masked_fill": _masked_fill, "bitwise_not": _bitwise_not, "isnan": _isnan,
+       "relu6": _relu6, "leaky_relu": _leaky_relu, "elu": _elu, "softplus": _softplus,
+       "where": _where, "masked_fill": _masked_fill, "bitwise_not": _bitwise_not, "isnan": _isnan,
        "lerp": _lerp, "addcmul": _addcmul, "negative": _keeping("neg")}
 )  # fmt: skip

@@ -73,13 +73,13 @@ def _plain(dag: Dag, store: Store) -> Iterator[Store]:
     store = replace(store, node=_without_inner_cats(dag, store.node))
     while merged := _find(store.node, "merge"):
         inner = merged.args[0].shape
-        strides = reshaped_strides(store.node.shape, store.strides, inner)
-        if strides is None:
+        finer = reshaped_strides(store.node.shape, store.strides, inner)
+        if finer is None:
             raise Unsupported("an output whose strides cannot be split")
         node = dag.view(store.node, Reshape(inner))
         if _find(node, "merge") is merged:
             raise Unsupported("merged axes")
-        store = replace(store, node=node, shape=inner, strides=strides)
+        store = replace(store, node=node, shape=inner, strides=finer)
         if 1 in inner:
             yield from _plain(dag, store)
             return

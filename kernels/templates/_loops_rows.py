@@ -32,7 +32,7 @@ def _count(node: Node, axes: Sequence[int]) -> int:
 def _mean_of(ops: Ops, node: Node, axes: Sequence[int], keep: bool = True) -> Node:
     total = _reduced(ops, "sum", node, axes, keep)
     count = _count(node, axes)
-    return ops("mul", total, 1.0 / count) if count else ops("div", total, 0.0)
+    return ops("div", total, float(count))
 
 
 def _variance(
@@ -200,9 +200,9 @@ def _group_norm(call: Call) -> Node:
 
 def _per_channel(call: Call, name: str, rank: int) -> Node | None:
     """A parameter of shape (C,) as (C, 1, ..) against (N, C, ..)."""
-    node = call.get(name)
+    node: Node | None = call.get(name)
     for _ in range(rank - 2 if node is not None else 0):
-        node = call.dag.view(node, Unsqueeze(len(node.shape)))
+        node = call.dag.view(node, Unsqueeze(len(node.shape)))  # type: ignore[union-attr, arg-type]
     return node
 
 
