@@ -11,7 +11,6 @@ from kernelite.results.records import Ratio
 UNKNOWN = "unknown"
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 ANSI = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)?|[@-Z\\-_])")
-BASELINES = {"eager": "eager", "compile": "torch.compile"}
 
 
 def time(us: float | None) -> str:
