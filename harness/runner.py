@@ -67,14 +67,14 @@ class Session:
             wire.send(self.sock, answer, results)
 
     def do_load(self, header: dict[str, Any], _: list[torch.Tensor]) -> Any:
-        """Close the cage, then load the kernel."""
-        torch.set_num_threads(header["threads"])
+        """Close the cage, which must come before any thread, then load the kernel."""
         kernel = Kernel(header["backend"], header["source"])
         artefact = Path(header["artefact"])
         level, layers = 0, ()
         if self.caged:
-            closed = cage.close(self.scratch, [artefact.parent], MEMORY_BYTES, CPU_S)
+            closed = cage.close(self.scratch, [artefact], MEMORY_BYTES, CPU_S)
             level, layers = closed.level, closed.layers
+        torch.set_num_threads(header["threads"])
         signature = Signature.from_json(header["signature"])
         self.entry = backend(kernel.backend).load(kernel, artefact, signature)
         return {"isolation": level, "layers": list(layers)}, []

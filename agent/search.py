@@ -1,0 +1,180 @@
+"""The search at one site: propose, judge, tune, confirm.
+
+Nothing is evaluated twice: what the log already holds, from this run or from
+the one that it resumes, is read from there.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from kernelite.agent import tune
+from kernelite.agent.proposers import proposers
+from kernelite.harness.judge import Effort, Judge
+from kernelite.harness.verdict import Verdict
+from kernelite.kernels.kernel import Kernel
+from kernelite.kernels.templates import Choices, Plan
+from kernelite.problems.problem import Problem
+from kernelite.results import events, records
+from kernelite.results.log import EventLog
+
+Say = Callable[[str, str], None]
+
+QUICK = Effort(rounds=14, seconds=1.0, baselines=("eager",))
+FULL = Effort(rounds=40, seconds=4.0, baselines=("eager", "compile"))
+WORTH_KEEPING = 1.02
+TRIALS = 60
+FINALISTS = 2
+
+
+@dataclass(slots=True)
+class Budget:
+    """What a campaign may still spend on candidates."""
+
+    deadline: float
+    evaluations: int
+
+    @property
+    def spent(self) -> bool:
+        """Whether no further candidate may be evaluated."""
+        return self.evaluations <= 0 or time.monotonic() >= self.deadline
+
+
+@dataclass(frozen=True, slots=True)
+class Entrant:
+    """A candidate that passed, and its plan."""
+
+    proposer: str
+    plan: Plan
+    kernel: Kernel
+    verdict: records.Verdict
+
+    @property
+    def lower(self) -> float:
+        """Lower bound of the speed-up over eager; 0 if unknown."""
+        timing = self.verdict.timing
+        found = timing.eager.lower if timing and timing.eager else None
+        return found or 0.0
+
+
+@dataclass(slots=True)
+class SiteSearch:
+    """The search for one problem; ``run`` writes its outcome to the log."""
+
+    site: str
+    problem: Problem
+    judge: Judge
+    log: EventLog
+    say: Say
+    device: str
+    backend: str
+    seed: int
+    known: Mapping[tuple[str, str], records.Verdict]
+    passed: list[Entrant] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+
+    def run(self, budget: Budget) -> records.Winner | None:
+        """Search until the budget is spent; the winner, if one is faster than eager."""
+        for name, proposer in proposers():
+            for plan in proposer.propose(self.problem):
+                if budget.spent:
+                    break
+                self._try(name, plan, tune.default_choices(plan), None, budget)
+        self._tune_best(budget)
+        return self._finish()
+
+    def _try(
+        self, proposer: str, plan: Plan, choices: Choices, parent: str | None, budget: Budget
+    ) -> Entrant | None:
+        """Judge one choice of one plan; None if it failed or its backend is not wanted."""
+        kernel = plan.render(choices)
+        if self.backend not in ("all", kernel.backend):
+            return None
+        candidate = records.Candidate(
+            id=kernel.id, problem=self.problem.id, site=self.site, backend=kernel.backend,
+            proposer=proposer, label=plan.label, choices=choices, source=kernel.source,
+            parent=parent,
+        )  # fmt: skip
+        self.log.append("candidate", candidate, uid=f"candidate {kernel.id} {self.problem.id}")
+        verdict = self._verdict(kernel, "quick", QUICK, budget)
+        if not verdict.passed:
+            self.failures.append(f"{proposer}: {verdict.stage}: {verdict.reason}")
+            self.say("judge", f"{self.site}  {proposer}  {plan.label}  failed at {verdict.stage}")
+            return None
+        entrant = Entrant(proposer, plan, kernel, verdict)
+        self.passed.append(entrant)
+        ratio = verdict.timing.median if verdict.timing else None
+        text = "no time" if ratio is None else f"{ratio:.2f}x eager"
+        self.say("judge", f"{self.site}  {proposer}  {plan.label}  {text}")
+        return entrant
+
+    def _verdict(self, kernel: Kernel, kind: str, effort: Effort, budget: Budget) -> records.Verdict:
+        """From the log, or from the judge and then into the log."""
+        uid = f"{kind} {kernel.id} {self.problem.id}"
+        if (known := self.known.get((uid, self.problem.id))) is not None:
+            return known
+        budget.evaluations -= 1
+        found: Verdict = self.judge.evaluate(kernel, effort, self.device)
+        verdict = events.as_verdict(found.as_json())
+        body = records.Evaluated(candidate=kernel.id, problem=self.problem.id, verdict=verdict)
+        self.log.append("evaluated", body, uid=uid)
+        return verdict
+
+    def _tune_best(self, budget: Budget) -> None:
+        """Tune the most promising plan that leaves something open."""
+        open_plans = [e for e in self.passed if tune.size(e.plan) > 1]
+        if not open_plans or budget.spent:
+            return
+        best, start = max(open_plans, key=lambda e: e.lower), time.monotonic()
+
+        def measure(choices: Choices) -> float | None:
+            if budget.spent:
+                raise StopIteration
+            entrant = self._try(best.proposer, best.plan, choices, best.kernel.id, budget)
+            return math.log(max(entrant.lower, 1e-6)) if entrant else None
+
+        trials = tune.tune(best.plan, measure, TRIALS, self.seed)
+        top = max(self.passed, key=lambda e: e.lower)
+        body = records.Tuned(
+            site=self.site, problem=self.problem.id, trials=trials, best=top.kernel.id,
+            seconds=time.monotonic() - start,
+        )  # fmt: skip
+        self.log.append("tuned", body, uid=f"tuned {self.site}")
+
+    def _finish(self) -> records.Winner | None:
+        """Measure the best again, against every baseline, and decide."""
+        ranked = sorted(self.passed, key=lambda e: -e.lower)
+        finalists = list({e.kernel.id: e for e in ranked}.values())[:FINALISTS]
+        unlimited = Budget(math.inf, len(finalists))
+        confirmed = [
+            Entrant(e.proposer, e.plan, e.kernel, self._verdict(e.kernel, "full", FULL, unlimited))
+            for e in finalists
+            if e.lower > 1.0
+        ]
+        best = max(confirmed, key=lambda e: e.lower, default=None)
+        if best is None or best.lower < WORTH_KEEPING:
+            self._no_winner(ranked[0] if ranked else None)
+            return None
+        timing = best.verdict.timing
+        winner = records.Winner(
+            site=self.site, candidate=best.kernel.id, problem=self.problem.id,
+            proposer=best.proposer, backend=best.kernel.backend,
+            vs_eager=timing and timing.eager, vs_compile=timing and timing.compile,
+        )  # fmt: skip
+        self.log.append("winner", winner, uid=f"winner {self.site}")
+        self.say("search", f"{self.site}  winner: {best.plan.label} by {best.proposer}, "
+                           f"at least {best.lower:.2f}x eager")  # fmt: skip
+        return winner
+
+    def _no_winner(self, best: Entrant | None) -> None:
+        if best is not None:
+            reason = f"the best candidate is at least {best.lower:.2f}x eager; not worth a patch"
+        else:
+            reason = "; ".join(dict.fromkeys(self.failures)) or "no proposer knows this problem"
+        self.log.append(
+            "no_winner", records.NoWinner(site=self.site, reason=reason), uid=f"none {self.site}"
+        )
+        self.say("search", f"{self.site}  no winner: {reason}")
