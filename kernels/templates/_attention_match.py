@@ -96,7 +96,7 @@ def _fused(node: fx.Node, output: fx.Node) -> Attention | None:
         scores = scores and scores.then(Band(-shape[-2], 0, -inf))
     if (mask := named["attn_mask"]) is not None:
         kept = mask.meta["val"].dtype == torch.bool
-        scores = scores and masked(scores, mask, shape[:-1], -inf if kept else None, kept)
+        scores = scores and masked(scores, mask, (*shape[:-1], keys), -inf if kept else None, kept)
     written = _written(node, output, shape, tuple(range(len(shape))))
     if scores is None or written is None:
         return None

@@ -12,22 +12,23 @@ from kernelite.kernels.templates._match_layout import Layout
 from kernelite.kernels.templates._match_source import row_major, source
 
 
-def passed(node: Any) -> fx.Node | None:
-    """The input of a step that keeps values and the last two dimensions, or None."""
+def passed(node: Any, kept: int = 2) -> fx.Node | None:
+    """The input of a step that keeps values, order and the last ``kept`` dimensions, or None."""
     if not isinstance(node, fx.Node) or not node.args or not isinstance(node.args[0], fx.Node):
         return None
     inner = node.args[0]
     if not isinstance(inner.meta.get("val"), torch.Tensor) or inner.op != "call_function":
         return None
     shape = shape_of(inner)
-    if inner.meta["val"].dtype != node.meta["val"].dtype or len(shape) < 2:
+    if inner.meta["val"].dtype != node.meta["val"].dtype or len(shape) < kept:
         return None
     number = Layout.strided(shape, row_major(shape))
     read = source(node, {inner: number})
     if read is None or read.root is not inner or (read.scale, read.expression) != (1.0, "x"):
         return None
     same = read.layout.regrouped(shape) == number.regrouped(shape)
-    return inner if same and shape_of(node)[-2:] == shape[-2:] else None
+    ends = [dims[len(dims) - kept :] for dims in (shape, shape_of(node))]
+    return inner if same and ends[0] == ends[1] else None
 
 
 def factor(node: fx.Node) -> tuple[fx.Node, float] | None:

@@ -42,11 +42,11 @@ class AttentionPlan:
         """Sizes of query and key blocks, vectors per register block, OpenMP's schedule."""
         rows = group_size(self.attention) * self.attention.scores.queries
         keys = self.attention.scores.keys
-        blocks = [size for size in (64, 128, 32, 256, 16) if self._block_bytes(size) is not None]
-        unrolls = sorted((4, 2, 1), key=lambda n: (-(-rows // (16 * n)) * n, -n))
+        blocks = [size for size in (128, 64, 32, 256, 16) if self._block_bytes(size) is not None]
+        unrolls = sorted((2, 4, 1), key=lambda n: (-(-rows // (16 * n)) * n, abs(n - 2)))
         return {
             "block_q": tuple(size for size in blocks if size < 2 * rows) or (blocks[-1],),
-            "block_k": tuple(size for size in (64, 32, 128, 256, 16) if size < 2 * keys) or (16,),
+            "block_k": tuple(size for size in (32, 64, 16, 128, 256) if size < 2 * keys) or (16,),
             "unroll": tuple(n for n in unrolls if n * 16 < 2 * rows) or (1,),
             "schedule": ("dynamic", "static"),
         }
