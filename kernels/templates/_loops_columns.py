@@ -12,9 +12,9 @@ from kernelite.kernels.templates._loops_passes import Pass, kept_before
 
 CHUNK = 4096
 """Columns summed in float before the sum goes to a double."""
-LANE_COLUMNS = 64
+LEAST_LANES = 16
 HEAVY = 8.0
-"""Cost per element from which arithmetic hides the latency of one accumulator."""
+"""Cost per element from which arithmetic hides the latency of a short chain of additions."""
 
 Index = list[tuple[str, Axis]]
 
@@ -33,10 +33,9 @@ class _PassWriter:
         self.outer: Index = [(f"c{i}", axis) for i, axis in enumerate(outer)]
         self.size = writer.block or self.inner.size
         self.counter = "int" if self._fits_int() else "long"
-        reads_only = not (step.stores or step.keeps or outer or writer.block)
-        light = sum(cost(node.args[0], dict.fromkeys(self.kept)) for node in step.reduces) < HEAVY
-        lanes = writer.options.lanes
-        self.lanes = lanes if reads_only and light and self.size >= LANE_COLUMNS * lanes else 1
+        costs = (cost(node.args[0], dict.fromkeys(self.kept)) for node in step.reduces)
+        lanes = writer.options.lanes if sum(costs) < HEAVY else LEAST_LANES
+        self.lanes = min(lanes, 1 << (self.size - 1).bit_length())
         self.chunked = self.size > CHUNK and any(n.op == "sum" for n in step.reduces)
         self.accumulators = [
             Accumulator(node, writer.fresh(node.op), self.lanes, self.chunked)
@@ -58,8 +57,10 @@ class _PassWriter:
 
     def _chunks(self) -> list[str]:
         """The simd loops, inside a loop over chunks where sums are long."""
+        if not self.accumulators:
+            return self._simd("j", "0", self._count(), "j")
         if not self.chunked:
-            return self._lanes(self._count(), "")
+            return self._lanes(str(self.size), "")
         inside = [line for a in self.accumulators for line in a.declared_in_chunk()]
         inside += self._lanes("m", "b + ")
         inside += [line for a in self.accumulators for line in a.folded()]
@@ -76,37 +77,33 @@ class _PassWriter:
         return "n" if ragged else str(self.size)
 
     def _lanes(self, count: str, base: str) -> list[str]:
-        """One loop, or one over as many equal parts as there are lanes and one over the rest."""
-        if self.lanes == 1:
-            return self._loop("0", count, [base], 1)
-        if count.isdigit():
-            part = str(int(count) // self.lanes // 16 * 16)
-            head, rest = [], str(int(part) * self.lanes)
-        else:
-            part, rest = "part", f"{self.lanes} * part"
-            head = [f"const long part = {count} / {self.lanes} / 16 * 16;"]
-        begins = [base, *(f"{base}{lane} * {part} + " for lane in range(1, self.lanes))]
-        found = head + self._loop("0", part, begins, self.lanes)
-        if count.isdigit() and rest == count:
+        """Loops that give each lane every ``lanes``-th column; the last one takes the rest."""
+        lanes, known = self.lanes, count.isdigit()
+        whole = str(int(count) // lanes * lanes) if known else f"{count} / {lanes} * {lanes}"
+        rest = str(int(count) % lanes) if known else f"{count} % {lanes}"
+        counter, found = "long" if self.chunked else self.counter, list[str]()
+        if whole != "0":
+            found += [
+                f"for ({counter} j = 0; j < {whole}; j += {lanes}) {{",
+                *indented(self._simd("l", "0", str(lanes), f"({base}j + l)")),
+                "}",
+            ]
+        if rest == "0":
             return found
-        return found + self._loop(rest, count, [base], 1)
+        where = f"({base}{whole} + l)" if base or whole != "0" else "l"
+        return found + self._simd("l", "0", rest, where)
 
-    def _loop(self, start: str, count: str, begins: list[str], lanes: int) -> list[str]:
-        lines: list[str] = []
-        for lane, begin in enumerate(begins):
-            index = f"({begin}j)" if begin else "j"
-            statements = self._body([*self.outer, (index, self.inner)], lane)
-            lines += ["{", *indented(statements), "}"] if lanes > 1 else statements
-        clauses = "".join(a.clauses(lanes) for a in self.accumulators)
-        kind = "long" if self.chunked else self.counter
+    def _simd(self, name: str, start: str, count: str, index: str) -> list[str]:
+        lines = self._body([*self.outer, (index, self.inner)])
+        counter = "int" if name == "l" else self.counter
         return [
-            f"#pragma omp simd{clauses}",
-            f"for ({kind} j = {start}; j < {count}; ++j) {{",
+            "#pragma omp simd",
+            f"for ({counter} {name} = {start}; {name} < {count}; ++{name}) {{",
             *indented(lines),
             "}",
         ]
 
-    def _body(self, index: Index, lane: int) -> list[str]:
+    def _body(self, index: Index) -> list[str]:
         body = Body(self.writer.scalar, lambda node: self._leaf(node, index), self.writer.fresh)
         body.expect(self._expected())
         for node in self._buffered():
@@ -119,7 +116,7 @@ class _PassWriter:
                 name = self.writer.fresh("t")
                 body.lines.append(f"const {node.dtype} {name} = {text};")
                 text = body.known[node] = name
-            body.lines += accumulator.updates(text, lane)
+            body.lines += accumulator.updates(text)
         for store in self.step.stores:
             if not self.writer.streams(store):
                 text = to_memory(body.text(store.node), store.node.dtype, store.memory)

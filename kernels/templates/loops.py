@@ -62,7 +62,7 @@ class LoopsPlan:
             vector=int(chosen.get("vector", 0)),
             stream=bool(chosen.get("stream", False)),
             keep=bool(chosen.get("keep", True)),
-            lanes=int(chosen.get("lanes", 1)),
+            lanes=int(chosen.get("lanes", 64)),
             block=int(chosen.get("block", 4096)),
             schedule=str(chosen.get("schedule", "static")),
             parallel=bool(chosen.get("parallel", False)),
@@ -139,7 +139,7 @@ def _space(
     space["parallel"] = (work > SERIAL_WORK, work <= SERIAL_WORK)
     if any(not nest.elementwise for nest in found):
         space["keep"] = (True, False)
-        space["lanes"] = (4, 1, 2)
+        space["lanes"] = (64, 32, 16)
     if any(nest.elementwise for nest in found):
         space["block"] = (4096, 1024, 16384)
     if work > SERIAL_WORK:

@@ -187,6 +187,34 @@ KL_INLINE float kl_cos(float x) { return kl_sin_from(x, 1); }
 KL_INLINE double kl_sin(double x) { return std::sin(x); }
 KL_INLINE double kl_cos(double x) { return std::cos(x); }
 
+// W partial results to one by halving: as exact as a pairwise sum, and a handful of instructions.
+template <int W, class T, class Join> KL_INLINE T kl_fold(T* lanes, Join join) {
+  if constexpr (W > 1) {
+#pragma omp simd
+    for (int l = 0; l < W / 2; ++l) lanes[l] = join(lanes[l], lanes[l + W / 2]);
+    return kl_fold<W / 2>(lanes, join);
+  }
+  return lanes[0];
+}
+template <class T, int W> KL_INLINE T kl_sum(T (&lanes)[W]) {
+  return kl_fold<W>(lanes, [](T a, T b) { return a + b; });
+}
+template <class T, int W> KL_INLINE T kl_product(T (&lanes)[W]) {
+  return kl_fold<W>(lanes, [](T a, T b) { return a * b; });
+}
+template <class T, int W> KL_INLINE T kl_highest(T (&lanes)[W]) {
+  return kl_fold<W>(lanes, [](T a, T b) { return a > b ? a : b; });
+}
+template <class T, int W> KL_INLINE T kl_lowest(T (&lanes)[W]) {
+  return kl_fold<W>(lanes, [](T a, T b) { return a < b ? a : b; });
+}
+template <class T, int W> KL_INLINE T kl_any(T (&lanes)[W]) {
+  return kl_fold<W>(lanes, [](T a, T b) { return a | b; });
+}
+template <class T, int W> KL_INLINE T kl_all(T (&lanes)[W]) {
+  return kl_fold<W>(lanes, [](T a, T b) { return a & b; });
+}
+
 // 16-bit floats as their bits; rounding to nearest even.
 KL_INLINE float kl_from_bfloat16(uint16_t h) {
   return std::bit_cast<float>(static_cast<uint32_t>(h) << 16);
