@@ -8,7 +8,8 @@ kernels were not verified for go to the original forward, and are counted.
 from __future__ import annotations
 
 import types
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -44,11 +45,11 @@ class Patch:
     """What was put in.
 
     Attributes:
-        modules: The modules whose forward was swapped.
+        modules: The modules whose forward was swapped, with the new forward.
         fallbacks: How often the original forward ran instead, by reason.
     """
 
-    modules: list[torch.nn.Module] = field(default_factory=list)
+    modules: dict[torch.nn.Module, Callable[..., Any]] = field(default_factory=dict)
     names: set[str] = field(default_factory=set)
     fallbacks: dict[str, int] = field(default_factory=dict)
 
@@ -58,10 +59,39 @@ class Patch:
         return {name: CALLS[name] for name in sorted(self.names)}
 
     def unpatch(self) -> None:
-        """Give every module its own forward back."""
+        """Give every module its own forward back, for good."""
+        self._take_out()
+        self.modules.clear()
+
+    @contextmanager
+    def lifted(self) -> Iterator[None]:
+        """The original forwards, for a while."""
+        self._take_out()
+        try:
+            yield
+        finally:
+            self._put_in()
+
+    def bound(self, function: Callable[[], Any]) -> Callable[[], Any]:
+        """``function`` with this patch in the model while it runs."""
+        kept = Patch(dict(self.modules), self.names, self.fallbacks)
+
+        def run() -> Any:
+            kept._put_in()
+            try:
+                return function()
+            finally:
+                kept._take_out()
+
+        return run
+
+    def _put_in(self) -> None:
+        for module, forward in self.modules.items():
+            module.forward = forward
+
+    def _take_out(self) -> None:
         for module in self.modules:
             vars(module).pop("forward", None)
-        self.modules.clear()
 
 
 def patch(model: torch.nn.Module, hosts: Sequence[Host], inserts: Sequence[Insert]) -> Patch:
@@ -75,8 +105,8 @@ def patch(model: torch.nn.Module, hosts: Sequence[Host], inserts: Sequence[Inser
         for path in host.paths:
             module = model.get_submodule(path)
             swapped = _Forward(module, host, graph, made.fallbacks)
-            module.forward = types.MethodType(swapped, module)
-            made.modules.append(module)
+            made.modules[module] = types.MethodType(swapped, module)
+    made._put_in()
     return made
 
 

@@ -1,0 +1,100 @@
+"""Puts a run's winners into a model, by the problems that its graph holds."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from kernelite.errors import UsageError
+from kernelite.kernels.backends import backend
+from kernelite.kernels.kernel import Kernel
+from kernelite.kernels.patch import Insert, Patch, patch
+from kernelite.problems import capture
+from kernelite.problems.capture import Host, Site
+from kernelite.problems.problem import instantiate
+from kernelite.problems.target import Target
+from kernelite.results import log, records
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A winner of a run: its kernel, and the site and problem that it won."""
+
+    site: str
+    problem: str
+    kernel: Kernel
+
+
+def winners(run: Path) -> list[Choice]:
+    """The winners that a run's log names.
+
+    Raises:
+        UsageError: there is no run in the folder.
+    """
+    events = log.read(run)
+    kernels = {
+        e.body.id: Kernel(e.body.backend, e.body.source)
+        for e in events
+        if isinstance(e.body, records.Candidate)
+    }
+    found = {e.body.site: e.body for e in events if isinstance(e.body, records.Winner)}
+    return [Choice(w.site, str(w.problem), kernels[w.candidate]) for w in found.values()]
+
+
+def inserts(sites: Sequence[Site], chosen: Sequence[Choice]) -> dict[str, list[Insert]]:
+    """The places of the model for each winner, by the name of its site."""
+    by_problem = {choice.problem: choice for choice in chosen}
+    found: dict[str, list[Insert]] = {}
+    for site in sites:
+        choice = by_problem.get(site.problem.id)
+        if choice is None:
+            continue
+        builder = backend(choice.kernel.backend)
+        signature = instantiate(site.problem, 0).signature
+        entry = builder.load(choice.kernel, builder.build(choice.kernel), signature)
+        name = f"k_{choice.kernel.id}_{site.problem.id}"
+        found[choice.site] = [Insert(host, region, name, entry) for host, region in site.places]
+    return found
+
+
+def patched(
+    model: torch.nn.Module,
+    hosts: Sequence[Host],
+    found: Mapping[str, Sequence[Insert]],
+    without: Collection[str] = (),
+) -> Patch:
+    """Put in the winners of all sites but those named."""
+    kept = [insert for site, places in found.items() if site not in without for insert in places]
+    return patch(model, hosts, kept)
+
+
+def apply(
+    model: torch.nn.Module, args: Sequence[Any], run: Path, kwargs: Mapping[str, Any] | None = None
+) -> Patch:
+    """Make ``model`` use the winners of the run in the folder ``run``.
+
+    Args:
+        model: In evaluation mode; the model that was optimized, or one with the same layers.
+        args: Example inputs of the shapes that will be used; other shapes run the original code.
+        run: Folder of a finished run.
+        kwargs: Example inputs by name.
+
+    Raises:
+        UsageError: no winner fits the model with these inputs.
+    """
+    target = Target("model", "model", model.eval(), tuple(args), dict(kwargs or {}))
+    hosts, _ = capture.hosts(target)
+    found = inserts(capture.sites(model, hosts), _wanted(run))
+    if not found:
+        raise UsageError(f"no winner of {run} fits this model with these inputs")
+    return patched(model, hosts, found)
+
+
+def _wanted(run: Path) -> list[Choice]:
+    """The winners that were not dropped when the whole model was measured."""
+    kept = [e.body.sites for e in log.read(run) if isinstance(e.body, records.Patched)]
+    return [c for c in winners(run) if not kept or c.site in kept[-1]]

@@ -1,0 +1,82 @@
+"""One module per set of measurements, each offering a ``BENCH``; nothing here is a test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+from rich.console import RenderableType
+
+from kernelite import plugins
+
+Say = Callable[[str, str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What to measure.
+
+    Attributes:
+        operations: Names to take; empty for all.
+        sizes: The same for sizes: ``small``, ``medium``, ``large``.
+        seconds: Search per problem.
+        regimes: States of the caches to measure in: ``warm``, ``cold``.
+        models: Whether to optimize the examples as well.
+    """
+
+    operations: tuple[str, ...] = ()
+    sizes: tuple[str, ...] = ()
+    seconds: float = 8.0
+    regimes: tuple[str, ...] = ("warm", "cold")
+    models: bool = False
+    seed: int = 0
+
+
+@runtime_checkable
+class Bench(Protocol):
+    """One set of measurements."""
+
+    def run(self, request: Request, say: Say) -> dict[str, Any]:
+        """Measure, and return the JSON document.
+
+        Raises:
+            UsageError: something was asked for that there is not.
+            MachineError: the machine cannot do it.
+        """
+
+    def view(self, document: Mapping[str, Any]) -> RenderableType:
+        """The document for a terminal."""
+
+
+def names() -> list[str]:
+    """Names of the benches there are."""
+    return plugins.names(__name__)
+
+
+def bench(name: str) -> Bench:
+    """The bench called ``name``.
+
+    Raises:
+        UsageError: there is none; the message lists those there are.
+    """
+    return plugins.load(__name__, name, "BENCH", Bench)  # type: ignore[type-abstract]
+
+
+def request(
+    operations: Sequence[str] | None, sizes: Sequence[str] | None, seconds: float,
+    regimes: tuple[str, ...], models: bool, seed: int,
+) -> Request:  # fmt: skip
+    """What the command line asked for; a name may be several, separated by commas."""
+    return Request(_split(operations), _split(sizes), seconds, regimes, models, seed)
+
+
+def regimes(warm: bool, cold: bool, both: bool) -> tuple[str, ...]:
+    """Both states of the caches, unless one alone was asked for."""
+    if both or warm == cold:
+        return ("warm", "cold")
+    return ("warm",) if warm else ("cold",)
+
+
+def _split(texts: Sequence[str] | None) -> tuple[str, ...]:
+    return tuple(name.strip() for text in texts or () for name in text.split(",") if name.strip())

@@ -1,0 +1,203 @@
+"""Is the whole model still right with the winners in it, and how much faster is it?
+
+Runs in a process of its own, because it loads kernels: the campaign, which
+judged them, never does.  The answer is one JSON document on stdout.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils import _pytree as pytree
+
+from kernelite.agent.apply import inserts, patched, winners
+from kernelite.errors import MachineError
+from kernelite.harness import oracle, timer
+from kernelite.kernels.patch import Insert, Patch
+from kernelite.problems import capture
+from kernelite.problems import target as targets
+from kernelite.problems.problem import flat_tensors
+from kernelite.problems.target import Target
+from kernelite.results import log, records
+
+TIMEOUT_S = 900
+ROUNDS, SECONDS = 60, 25.0
+DROP_ROUNDS, DROP_SECONDS = 12, 12.0
+HURTS = 1.005
+LARGEST_COPY_BYTES = 1 << 30
+
+
+def in_child(run: Path) -> dict[str, Any]:
+    """Verify the run in a new process; the dictionary that `examine` made there.
+
+    Raises:
+        MachineError: the process died; the text is its last line.
+    """
+    command = [sys.executable, "-P", "-m", "kernelite.agent.whole_model", str(run)]
+    done = subprocess.run(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=TIMEOUT_S,
+        check=False,
+    )  # fmt: skip
+    try:
+        return dict(json.loads(done.stdout.splitlines()[-1]))
+    except (IndexError, ValueError) as error:
+        words = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+        raise MachineError(f"the whole model could not be verified: {words[-1]}") from error
+
+
+def examine(run: Path) -> dict[str, Any]:
+    """Patch the run's target with its winners; compare outputs and times."""
+    options = next(e.body for e in log.read(run) if isinstance(e.body, records.RunStarted)).options
+    target = targets.load(str(options["target"]), int(options["seed"]))
+    hosts, notes = capture.hosts(target)
+    found = inserts(capture.sites(target.model, hosts), winners(run))
+    compiled, note = _compiled(target)
+    with timer.machine_lock():
+        dropped = _hurting(target, hosts, found) if len(found) > 1 else []
+        patch = patched(target.model, hosts, found, [site for site, _ in dropped])
+        right, ratio, reason = _right(target, patch)
+        forms = {"eager": _unpatched(target, patch), "patched": target.run}
+        if compiled is not None:
+            forms["compile"] = compiled
+        samples = _interleave(forms, ROUNDS, SECONDS)
+    kept = [site for site in found if site not in dict(dropped)]
+    verified = _document(samples, right, ratio, dropped, "; ".join(filter(None, (reason, note))))
+    return {"fallbacks": notes, "patched": kept, "verified": verified, "text": _text(verified)}
+
+
+def _compiled(target: Target) -> tuple[Callable[[], Any] | None, str | None]:
+    """The model under torch.compile, already compiled; or why there is none."""
+    size = sum(t.numel() * t.element_size() for t in target.model.state_dict().values())
+    model = copy.deepcopy(target.model) if size <= LARGEST_COPY_BYTES else target.model
+    compiled = torch.compile(model, dynamic=False)
+
+    def run() -> Any:
+        with torch.no_grad():
+            return compiled(*target.args, **target.kwargs)
+
+    try:
+        for _ in range(3):
+            run()
+    except Exception as error:  # noqa: BLE001  the compiler may raise anything
+        return None, f"torch.compile cannot take this model: {type(error).__name__}"
+    return run, None
+
+
+def _unpatched(target: Target, patch: Patch) -> Callable[[], Any]:
+    """A run of the model with its own forwards."""
+
+    def run() -> Any:
+        with patch.lifted():
+            return target.run()
+
+    return run
+
+
+def _right(target: Target, patch: Patch) -> tuple[bool, float | None, str | None]:
+    """Whether outputs stay within the model's own error, on two sets of inputs."""
+    worst, before = 0.0, sum(patch.calls.values())
+    for args, kwargs in (
+        (target.args, target.kwargs),
+        pytree.tree_map_only(torch.Tensor, _otherwise, (target.args, dict(target.kwargs))),
+    ):
+        with torch.no_grad():
+            ours = flat_tensors(target.model(*args, **kwargs))
+            with patch.lifted():
+                own = flat_tensors(target.model(*args, **kwargs))
+                try:
+                    truth = oracle.in_float64(target.model, args, kwargs)
+                except Exception as error:  # noqa: BLE001  float64 may be impossible in user code
+                    return False, None, f"no float64 run: {type(error).__name__}: {error}"
+        terms = max((max(t.shape, default=1) for t in flat_tensors(list(args))), default=1)
+        ratio, wrong = oracle.compare(ours, own, truth, max(terms, 4096))
+        worst = max(worst, ratio)
+        if wrong:
+            return False, worst, wrong
+    if patch.modules and sum(patch.calls.values()) == before:
+        return False, worst, "no kernel ran"
+    return True, worst, None
+
+
+def _otherwise(tensor: torch.Tensor) -> torch.Tensor:
+    """Other valid contents: the same values in another order."""
+    if tensor.dim() == 0 or 0 in tensor.stride():
+        return tensor
+    turned = tensor.flatten().flip(0).view(tensor.shape)
+    return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype).copy_(turned)
+
+
+def _hurting(
+    target: Target, hosts: Sequence[capture.Host], found: Mapping[str, Sequence[Insert]]
+) -> list[tuple[str, str]]:
+    """Sites without which the model is surely faster, with the reason."""
+    variants: dict[str, Callable[[], Any]] = {}
+    for site in ("", *found):
+        patch = patched(target.model, hosts, found, [site])
+        variants[site] = patch.bound(target.run)
+        patch.unpatch()
+    samples = _interleave(variants, DROP_ROUNDS, DROP_SECONDS)
+    dropped = []
+    for site in found:
+        _, lower, _ = timer.interval(samples[""], samples[site])
+        if lower > HURTS:
+            dropped.append((site, f"the model is at least {lower:.3f}x faster without it"))
+    return dropped
+
+
+def _interleave(
+    forms: Mapping[str, Callable[[], Any]], rounds: int, seconds: float
+) -> dict[str, np.ndarray]:
+    """Times of one run of each form in microseconds, round by round in random order."""
+    chance = np.random.default_rng(0)
+    for form in forms.values():
+        form()
+    taken: dict[str, list[float]] = {name: [] for name in forms}
+    deadline = time.perf_counter() + seconds
+    for number in range(rounds):
+        for name in chance.permutation(list(forms)):
+            start = time.perf_counter()
+            forms[name]()
+            taken[name].append((time.perf_counter() - start) * 1e6)
+        if number >= 8 and time.perf_counter() > deadline:
+            break
+    return {name: np.array(values) for name, values in taken.items()}
+
+
+def _document(
+    samples: Mapping[str, np.ndarray], right: bool, ratio: float | None,
+    dropped: Sequence[tuple[str, str]], note: str,
+) -> dict[str, Any]:  # fmt: skip
+    names = ("eager", "compile", "patched")
+    speedup: dict[str, Any] = {}
+    for name in ("eager", "compile"):
+        if name in samples:
+            numbers = timer.interval(samples[name], samples["patched"])
+            speedup[f"vs_{name}"] = dict(zip(("median", "lower", "upper"), numbers, strict=True))
+    medians = {n: float(np.median(samples[n])) for n in names if n in samples}
+    spread = {n: [float(q) for q in np.percentile(samples[n], [2.5, 97.5])] for n in medians}
+    return {
+        "latency_us": medians, "speedup": speedup, "interval_us": spread, "verified": right,
+        "max_error_ratio": ratio, "dropped": [list(pair) for pair in dropped], "note": note or None,
+    }  # fmt: skip
+
+
+def _text(verified: Mapping[str, Any]) -> str:
+    ratios = [
+        f"{s['median']:.2f}x [{s['lower']:.2f}, {s['upper']:.2f}] {name.replace('vs_', 'over ')}"
+        for name, s in verified["speedup"].items()
+    ]
+    state = "verified" if verified["verified"] else f"NOT verified ({verified['note']})"
+    return f"{state}; {', '.join(ratios)} (measured)"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(examine(Path(sys.argv[1]))) + "\n")
