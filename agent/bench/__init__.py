@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from rich.console import RenderableType
 
 from kernelite import plugins
+from kernelite.agent import documents
+from kernelite.errors import UsageError
 
 Say = Callable[[str, str], None]
 
@@ -49,11 +52,6 @@ class Bench(Protocol):
         """The document for a terminal."""
 
 
-def names() -> list[str]:
-    """Names of the benches there are."""
-    return plugins.names(__name__)
-
-
 def bench(name: str) -> Bench:
     """The bench called ``name``.
 
@@ -61,6 +59,24 @@ def bench(name: str) -> Bench:
         UsageError: there is none; the message lists those there are.
     """
     return plugins.load(__name__, name, "BENCH", Bench)  # type: ignore[type-abstract]
+
+
+def run(
+    name: str, asked: Request, out: Path | None, say: Say
+) -> tuple[dict[str, Any], RenderableType]:
+    """Run a bench; its document, also written to ``out`` if there is one, and its view.
+
+    Raises:
+        UsageError: something was asked for that there is not.
+        MachineError: the machine cannot do it.
+    """
+    chosen = bench(name)
+    if out is not None and not out.resolve().parent.is_dir():
+        raise UsageError(f"no folder {out.resolve().parent} to write {out.name} to; make it first")
+    document = chosen.run(asked, say)
+    if out is not None:
+        out.write_text(documents.text(document))
+    return document, chosen.view(document)
 
 
 def request(
