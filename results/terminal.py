@@ -70,13 +70,13 @@ def candidates(result: SiteResult) -> Table:
     table.add_column("what", ratio=3, overflow="fold")
     table.add_column("stages", ratio=3, overflow="fold")
     table.add_column("speed-up [95 %]", no_wrap=True)
-    table.add_column("against", overflow="fold")
+    table.add_column("vs", overflow="fold")
     for attempt in result.attempts:
         made = attempt.candidate
         won = result.winner is not None and made.id == result.winner.candidate
         table.add_row(
             _plain(made.id[:8] + (" *" if won else ""), "bold" if won else ""),
-            _plain(f"{made.proposer}/{made.backend}"), _plain(made.label),
+            _plain(f"{made.proposer} {made.backend}"), _plain(made.label),
             _stages(attempt.verdict), _speed(attempt.timing), _baseline(attempt.timing),
         )  # fmt: skip
     return table
@@ -93,7 +93,7 @@ def winners(run: Run) -> Table:
         match result.decision:
             case Winner() as won:
                 dropped = f"dropped: {result.dropped}" if result.dropped else ""
-                name = f"{won.proposer}/{won.backend} {won.candidate[:8]}"
+                name = f"{won.proposer} {won.backend} {won.candidate[:8]}"
                 kernel = _plain(dropped or f"{name} *", "yellow" if dropped else "green")
                 ratios = (_ratio(won.vs_eager), _ratio(won.vs_compile))
                 table.add_row(_plain(result.site.site), kernel, *ratios)
@@ -160,7 +160,7 @@ def archive_list(entries: Sequence[Entry], runs: Iterable[StoredRun]) -> Rendera
         attempts = entry.result.attempts
         right = sum(bool(a.verdict and a.verdict.passed) for a in attempts)
         table.add_row(
-            _plain(f"{entry.problem} {entry.result.site.label}".strip()),
+            _plain(f"{entry.problem[:8]} {entry.result.site.label}".strip()),
             _plain(entry.stored.run.device),
             _plain(entry.stored.run.started.run or entry.stored.folder.name),
             _best(entry), _speed(entry.best.timing if entry.best else None),
@@ -181,7 +181,7 @@ def archive_show(found: FoundCandidate | FoundProblem) -> RenderableType:
     made = found.attempts[-1][1].candidate
     choices = ", ".join(f"{name}={value}" for name, value in made.choices.items())
     parts = [_plain(f"candidate {made.id}: {made.label}", "bold")]
-    parts += [_plain(f"{made.proposer}/{made.backend} for problem {made.problem} {choices}")]
+    parts += [_plain(f"{made.proposer} {made.backend} for problem {made.problem} {choices}")]
     parts += [_plain(f"child of {a.candidate.id}: {a.candidate.label}") for a in found.lineage]
     for stored, attempt in found.attempts:
         parts.append(_plain(f"run {stored.folder}"))
@@ -250,4 +250,4 @@ def _best(entry: Entry) -> Text:
     if entry.best is None:
         return Text("nothing right", style="yellow")
     made = entry.best.candidate
-    return _plain(f"{made.id[:8]} {made.proposer}/{made.backend}" + (" *" if entry.won else ""))
+    return _plain(f"{made.id[:8]} {made.proposer} {made.backend}" + (" *" if entry.won else ""))
