@@ -1,9 +1,9 @@
-// Cross entropy from logits, row by row: log(sum(exp(x - top))) + (top - x[label]).  Constants,
+// Cross entropy from logits: log(sum(exp(x - top))) + (top - x[label]) for each row.  Constants,
 // at_logits() and at_label() come from the generated text before this one.
 
 constexpr int LANES = 64;
-constexpr long BLOCK = INNER > 1 ? POSITIONS : 16;  // rows summed in order by one thread
-constexpr long BLOCKS = INNER > 1 ? ROWS / INNER * ((INNER + BLOCK - 1) / BLOCK)
+constexpr long BLOCK = ROWS_IN_LANES ? POSITIONS : 16;  // rows summed in order by one thread
+constexpr long BLOCKS = ROWS_IN_LANES ? ROWS / INNER * ((INNER + BLOCK - 1) / BLOCK)
                                   : (ROWS + BLOCK - 1) / BLOCK;
 
 struct Sum {
@@ -11,21 +11,20 @@ struct Sum {
   long kept = 0;
 };
 
-// Whether the row counts; NaN for labels outside the classes, which torch refuses.
-KL_INLINE bool close_row(const float* x, Label label, float top, double sum, long row, float* out,
+// Adds a row to its block; NaN for labels outside the classes, which torch refuses.
+KL_INLINE void close_row(const float* x, Label label, double log_sum, long row, float* out,
                          Sum& block) {
   const long given = label, wrapped = WRAPS && given < 0 ? given + CLASSES : given;
   if (IGNORES && given == IGNORED) {
     if (!REDUCES) out[row] = 0;
-    return false;
+    return;
   }
   double loss = kl_nan;
   if (wrapped >= 0 && wrapped < CLASSES)
-    loss = std::log(sum) + (static_cast<double>(top) - x[wrapped * STEP] * SCALE);
+    loss = log_sum - static_cast<double>(x[wrapped * STEP] * SCALE);
   if (!REDUCES) out[row] = static_cast<float>(loss * OUT_SCALE);
   block.loss += loss;
   ++block.kept;
-  return true;
 }
 
 template <long COUNT> KL_INLINE float top_of(const float* x, float top) {
@@ -70,7 +69,7 @@ static Sum sum_rows(const float* logits, const Label* labels, float* out, long b
     const float* x = logits + at_logits(row);
     const Label label = labels[at_label(row)];
     if (IGNORES && label == IGNORED) {
-      close_row(x, label, 0, 0, row, out, total);
+      close_row(x, label, 0, row, out, total);
       continue;
     }
     float top = ONLINE ? -kl_inf : top_of<CLASSES>(x, -kl_inf);
@@ -78,35 +77,36 @@ static Sum sum_rows(const float* logits, const Label* labels, float* out, long b
     for (long c = 0; c + CHUNK <= CLASSES; c += CHUNK) add_chunk<CHUNK>(x + c * STEP, top, sum);
     if constexpr (CLASSES % CHUNK != 0)
       add_chunk<CLASSES % CHUNK>(x + (CLASSES - CLASSES % CHUNK) * STEP, top, sum);
-    close_row(x, label, top, sum, row, out, total);
+    close_row(x, label, top + std::log(sum), row, out, total);
   }
   return total;
 }
 
-// The rows lie side by side in memory and the classes apart: rows go in the lanes.
+// Few classes, or classes that lie apart: neighbouring rows go in the lanes.
 static Sum sum_columns(const float* logits, const Label* labels, float* out, long block) {
   constexpr long PER_RUN = (INNER + BLOCK - 1) / BLOCK;
   const long inside = block % PER_RUN * BLOCK, first = block / PER_RUN * INNER + inside;
   const long count = std::min(BLOCK, INNER - inside);
   const float* x = logits + at_logits(first);
-  float top[BLOCK], base[BLOCK];
-  double sum[BLOCK] = {};
+  float top[BLOCK], base[BLOCK], sum[BLOCK] = {};
   for (long i = 0; i < BLOCK; ++i) top[i] = -kl_inf;
   for (long c = 0; c < CLASSES; ++c)
     for (long i = 0; i < count; ++i) {
-      const float value = x[c * STEP + i] * SCALE;
+      const float value = x[c * STEP + i * RUN] * SCALE;
       top[i] = value > top[i] ? value : top[i];
     }
   for (long i = 0; i < BLOCK; ++i) base[i] = top[i] == -kl_inf ? 0.0f : top[i];
   for (long start = 0; start < CLASSES; start += CHUNK) {
     float part[BLOCK] = {};
     for (long c = start; c < std::min(CLASSES, start + CHUNK); ++c)
-      for (long i = 0; i < count; ++i) part[i] += kl_exp(x[c * STEP + i] * SCALE - base[i]);
+      for (long i = 0; i < count; ++i) part[i] += kl_exp(x[c * STEP + i * RUN] * SCALE - base[i]);
     for (long i = 0; i < count; ++i) sum[i] += part[i];
   }
+  for (long i = 0; i < BLOCK; ++i) sum[i] = kl_log(sum[i]);
   Sum total;
   for (long i = 0; i < count; ++i)
-    close_row(x + i, labels[at_label(first + i)], top[i], sum[i], first + i, out, total);
+    close_row(x + i * RUN, labels[at_label(first + i)], static_cast<double>(top[i]) + sum[i],
+              first + i, out, total);
   return total;
 }
 
@@ -114,8 +114,8 @@ extern "C" void cross_entropy(const float* logits, const Label* labels, float* o
   std::vector<Sum> sums(BLOCKS);
 #pragma omp parallel for schedule(static) if (PARALLEL)
   for (long block = 0; block < BLOCKS; ++block)
-    sums[block] = INNER > 1 ? sum_columns(logits, labels, out, block)
-                            : sum_rows(logits, labels, out, block);
+    sums[block] = ROWS_IN_LANES ? sum_columns(logits, labels, out, block)
+                                : sum_rows(logits, labels, out, block);
   if (!REDUCES) return;
   Sum total;
   for (const Sum& sum : sums) {

@@ -17,6 +17,7 @@ from kernelite.kernels.templates._match_layout import index, literal
 from kernelite.kernels.templates._match_source import layouts
 
 BODY = Path(__file__).with_name("_cross_entropy.h")
+FEW_CLASSES = 64  # more of them fill a vector well enough
 PARALLEL_ELEMENTS = 1 << 15  # below it, waking the threads costs more than they save
 
 
@@ -36,11 +37,14 @@ class CrossEntropyPlan:
 
     @property
     def space(self) -> Mapping[str, tuple[Choice, ...]]:
-        """Passes over a row, or rows side by side where classes lie apart; classes per chunk."""
-        chunks = tuple(n for n in (1024, 4096, 256) if n < 2 * self.loss.logits.layout.shape[1])
-        if self._inner > 1:
-            return {"positions": (64, 128, 256, 32)}
-        return {"passes": ("one", "two"), "chunk": chunks or (256,)}
+        """What goes in the lanes; then rows per block, or passes over a row and their chunks."""
+        apart, classes = self.loss.logits.layout.step(1) != 1, self.loss.logits.layout.shape[1]
+        blocks: dict[str, tuple[Choice, ...]] = {"block": (64, 128, 256, 32)}
+        if apart and self._run[1] == 1:
+            return blocks
+        if classes <= FEW_CLASSES and self._run[0] > 1:
+            return {"lanes": ("rows", "classes"), **blocks}
+        return {"passes": ("one", "two"), "chunk": (512, 1024, 256)}
 
     def render(self, choices: Choices) -> Kernel:
         """The kernel for one choice of every open parameter."""
@@ -51,23 +55,23 @@ class CrossEntropyPlan:
         return Kernel("cpp", "\n".join(parts))
 
     @property
-    def _inner(self) -> int:
-        """How many rows lie side by side where the classes of one row do not; else 1."""
+    def _run(self) -> tuple[int, int]:
+        """How many rows lie at one distance from each other, and that distance."""
         rows = self.loss.logits.layout.dims[0]
-        apart = self.loss.logits.layout.step(1) != 1
-        return rows[-1][0] if rows and rows[-1][1] == 1 and apart else 1
+        return rows[-1] if rows else (1, 0)
 
     def _constants(self, choices: Choices) -> str:
         loss, (rows, classes) = self.loss, self.loss.logits.layout.shape
         numbers = {
             "ROWS": rows, "CLASSES": classes, "STEP": loss.logits.layout.step(1),
-            "INNER": self._inner, "POSITIONS": choices.get("positions", 1),
+            "INNER": self._run[0], "RUN": self._run[1], "POSITIONS": choices.get("block", 64),
             "CHUNK": min(classes, int(choices.get("chunk", 256))), "IGNORED": loss.ignored or 0,
         }  # fmt: skip
         flags = {
             "REDUCES": loss.reduces, "DIVIDES_BY_KEPT": loss.divides_by_kept,
             "IGNORES": loss.ignored is not None, "WRAPS": loss.wraps,
-            "ONLINE": choices.get("passes") == "one",
+            "ROWS_IN_LANES": "block" in choices and choices.get("lanes") != "classes",
+            "ONLINE": choices.get("passes", "one") == "one",
             "PARALLEL": rows * classes >= PARALLEL_ELEMENTS,
         }  # fmt: skip
         lines = [f"using Label = {loss.labels.c_type};"]
