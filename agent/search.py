@@ -162,7 +162,8 @@ class SiteSearch:
         winner = records.Winner(
             site=self.site, candidate=best.kernel.id, problem=self.problem.id,
             proposer=best.proposer, backend=best.kernel.backend,
-            vs_eager=timing and timing.eager, vs_compile=timing and timing.compile,
+            vs_eager=timing.eager if timing else None,
+            vs_compile=timing.compile if timing else None,
         )  # fmt: skip
         self.log.append("winner", winner, uid=f"winner {self.site}")
         self.say("search", f"{self.site}  winner: {best.plan.label} by {best.proposer}, "

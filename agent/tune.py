@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from kernelite.kernels.templates import Choices, Plan
 
@@ -43,7 +44,7 @@ def tune(plan: Plan, measure: Measure, trials: int, seed: int) -> int:
     while len(seen) < limit and asked < 8 * limit:
         asked += 1
         trial = study.ask()
-        choices = {
+        choices: dict[str, Any] = {
             name: trial.suggest_categorical(name, list(values))
             for name, values in plan.space.items()
         }

@@ -7,7 +7,7 @@ leaves its process.  Cases are made once and shared by all candidates.
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -69,13 +69,12 @@ class Cases:
     def distributions(self) -> tuple[Case, ...]:
         """The first inputs with other values, as far as the reference stays finite on them."""
         made = []
-        for name, change in (("wide", _wide), ("outliers", _outliers), ("shifted", _shifted)):
+        for name, change in DISTRIBUTIONS.items():
             generator = torch.Generator().manual_seed(self.seed + 17)
-            changed = pytree.tree_map_only(
-                torch.Tensor,
-                lambda t, c=change, g=generator: c(t, g) if t.is_floating_point() else t,
-                self.instance.inputs,
-            )
+            changed = [
+                change(i, generator) if isinstance(i, torch.Tensor) and i.is_floating_point() else i
+                for i in self.instance.inputs
+            ]
             case = self.case(name, changed)
             if all(bool(t.isfinite().all()) for t in case.truth if t.is_floating_point()):
                 made.append(case)
@@ -88,7 +87,7 @@ class Cases:
         return self.case("other weights", self.instance.inputs, other.model)
 
     def special(self, name: str, value: float) -> Case | None:
-        """The first inputs with one element of the first float tensor replaced; None without one."""
+        """The first inputs with one element of the first float tensor replaced, if there is one."""
         changed = [_like(i) if isinstance(i, torch.Tensor) else i for i in self.instance.inputs]
         for tensor in flat_tensors(changed):
             if tensor.is_floating_point() and tensor.numel() and 0 not in tensor.stride():
@@ -167,3 +166,10 @@ def _as(like: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
     if 0 in like.stride():
         return values
     return torch.empty_strided(like.shape, like.stride(), dtype=like.dtype).copy_(values)
+
+
+DISTRIBUTIONS: Mapping[str, Callable[[torch.Tensor, torch.Generator], torch.Tensor]] = {
+    "wide": _wide,
+    "outliers": _outliers,
+    "shifted": _shifted,
+}

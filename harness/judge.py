@@ -91,9 +91,7 @@ class Judge:
             evaluation, tuple(reports), job.isolation, job.layers, self.seed, self.threads
         )
 
-    def _ask(
-        self, name: str, stage: Stage, job: Job, reports: list[StageReport]
-    ) -> Failed | None:
+    def _ask(self, name: str, stage: Stage, job: Job, reports: list[StageReport]) -> Failed | None:
         start = time.perf_counter()
         try:
             found = stage.run(job)

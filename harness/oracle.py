@@ -39,12 +39,10 @@ class Errors:
     largest: float
 
 
-class Promote(TorchDispatchMode):
+class Promote(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Runs every operation that asks for a lower float type in float64 instead."""
 
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
-    ) -> Any:
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         promote = lambda value: torch.float64 if value in FLOATS else value  # noqa: E731
         plain = pytree.tree_map_only(torch.dtype, promote, (args, kwargs or {}))
         return func(*plain[0], **plain[1])
@@ -59,7 +57,7 @@ def in_float64(model: torch.nn.Module, args: Sequence[Any], kwargs: Mapping[str,
         t.double() if t.is_floating_point() else t
     )
     big, named = pytree.tree_map_only(torch.Tensor, lift, (tuple(args), dict(kwargs)))
-    with torch.no_grad(), Promote():
+    with torch.no_grad(), Promote():  # type: ignore[no-untyped-call]
         return flat_tensors(raised(*big, **named))
 
 
@@ -96,9 +94,7 @@ def budget(reference: Errors, dtype: torch.dtype, reduction: int) -> Errors:
         slack, floor = 2.0, 1.5 * unit
     else:
         slack, floor = 8.0, min(4 * unit * max(reduction, 1) ** 0.5, 170 * unit)
-    return Errors(
-        max(slack * reference.rms, floor), max(2 * slack * reference.largest, 6 * floor)
-    )
+    return Errors(max(slack * reference.rms, floor), max(2 * slack * reference.largest, 6 * floor))
 
 
 def compare(
@@ -123,7 +119,10 @@ def compare(
         unit = ROUNDING[own.dtype]
         worst = max(worst, ours.rms / max(theirs.rms, unit / 4))
         if not ours.rms <= allowed.rms:
-            return worst, f"output {index}: error {ours.rms:.3g} of its norm; {allowed.rms:.3g} allowed"
+            return (
+                worst,
+                f"output {index}: error {ours.rms:.3g} of its norm; {allowed.rms:.3g} allowed",
+            )
         if not ours.largest <= allowed.largest:
             return worst, (
                 f"output {index}: one element is off by {ours.largest:.3g} of its size;"

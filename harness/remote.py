@@ -40,7 +40,7 @@ class Server:
     def __init__(self, preload: str = "") -> None:
         ours, theirs = socket.socketpair()
         self.control, self.ready = ours, False
-        self.log = tempfile.TemporaryFile()
+        self.log = tempfile.TemporaryFile()  # noqa: SIM115  closed with the server
         command = [sys.executable, "-P", "-m", "kernelite.harness.server"]
         self.process = subprocess.Popen(
             [*command, str(theirs.fileno()), preload], pass_fds=[theirs.fileno()],

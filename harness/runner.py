@@ -70,7 +70,7 @@ class Session:
         """Close the cage, which must come before any thread, then load the kernel."""
         kernel = Kernel(header["backend"], header["source"])
         artefact = Path(header["artefact"])
-        level, layers = 0, ()
+        level, layers = 0, tuple[str, ...]()
         if self.caged:
             closed = cage.close(self.scratch, [artefact], MEMORY_BYTES, CPU_S)
             level, layers = closed.level, closed.layers

@@ -128,7 +128,12 @@ class Verdict:
         }  # fmt: skip
         match self.evaluation:
             case Failed(stage, reason, log):
-                document |= {"verdict": "failed", "stage": stage, "reason": reason.value, "log": log}
+                document |= {
+                    "verdict": "failed",
+                    "stage": stage,
+                    "reason": reason.value,
+                    "log": log,
+                }
             case Passed(ratio, timing):
                 document |= {"accuracy_ratio": ratio, "timing": timing and timing_json(timing)}
         return document

@@ -33,7 +33,7 @@ def send(sock: socket.socket, header: dict[str, Any], tensors: Sequence[torch.Te
         sock.sendall(LENGTH.pack(len(head)) + head)
         for tensor in tensors:
             if tensor.numel():
-                sock.sendall(memoryview(_packed(tensor).numpy()))
+                sock.sendall(_packed(tensor).numpy().data)
     except OSError as error:
         raise Broken(f"cannot send: {error}") from error
 
@@ -76,7 +76,7 @@ def _own_bytes(look: TensorSpec) -> int:
         if not isinstance(size, int) or size < 0:
             raise ValueError(f"size {size}")
         count *= size
-    return count * getattr(torch, look.dtype).itemsize
+    return count * int(getattr(torch, look.dtype).itemsize)
 
 
 def _packed(tensor: torch.Tensor) -> torch.Tensor:

@@ -19,7 +19,7 @@ from torch import fx
 from kernelite.kernels.kernel import Entry
 from kernelite.problems.tensors import TensorSpec
 
-LIBRARY = torch.library.Library("kernelite", "DEF")
+LIBRARY: Any = torch.library.Library("kernelite", "DEF")  # type: ignore[no-untyped-call]
 CALLS: Counter[str] = Counter()
 _known: dict[str, Any] = {}
 
@@ -87,9 +87,7 @@ def _backward(reference: fx.GraphModule) -> Callable[..., Any]:
         with torch.enable_grad():
             outputs = reference(*inputs)
         pairs = [
-            (o, g)
-            for o, g in zip(outputs, grads, strict=True)
-            if g is not None and o.requires_grad
+            (o, g) for o, g in zip(outputs, grads, strict=True) if g is not None and o.requires_grad
         ]
         wanted = [t for t, need in zip(inputs, needed, strict=True) if need]
         found = iter(

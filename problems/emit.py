@@ -13,6 +13,7 @@ import textwrap
 import zlib
 from base64 import b85encode
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import fx
@@ -123,7 +124,8 @@ def _forward(piece: fx.GraphModule, states: Sequence[str]) -> str:
         if node.op not in ("placeholder", "output"):
             args, kwargs = fx.map_arg((node.args, node.kwargs), new.__getitem__)
             new[node] = graph.create_node(node.op, node.target, args, kwargs, name=node.name)
-    outputs = [new[node] for node in piece.graph.output_node().args[0]]
+    last: Any = piece.graph.output_node().args[0]
+    outputs = [new[node] for node in last]
     graph.output(outputs[0] if len(outputs) == 1 else tuple(outputs))
     source = graph.python_code("self").src
     source = re.sub(r";  (\w+ = )+None", "", source[source.index("def forward") :])

@@ -145,7 +145,7 @@ def _onednn_linear(graph: fx.Graph, node: fx.Node) -> fx.Node | None:
 
 def _embedding_bag(graph: fx.Graph, node: fx.Node) -> fx.Node | None:
     """Rows of a table, weighted and summed, as embedding_bag."""
-    if name_of(node) != "sum" or list(node.args[1:2]) not in ([[1]], [[-2]]):  # type: ignore[comparison-overlap]
+    if name_of(node) != "sum" or list(node.args[1:2]) not in ([[1]], [[-2]]):
         return None
     product = node.args[0]
     if not isinstance(product, fx.Node) or name_of(product) != "mul":

@@ -33,7 +33,9 @@ class Admission:
         zeros = [torch.zeros_like(t) for t in case.reference]
         for case in cases.drawn:
             if compare(zeros, case.reference, case.truth, cases.reduction)[1]:
-                return f"deterministic, finite; zeros are refused; {len(cases.drawn)} sets of inputs"
+                return (
+                    f"deterministic, finite; zeros are refused; {len(cases.drawn)} sets of inputs"
+                )
         return _degenerate("zeros would pass as its output")
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import torch
-
 from kernelite.harness.cases import laid_out_otherwise
 from kernelite.harness.judge import Job
 from kernelite.harness.verdict import Failed

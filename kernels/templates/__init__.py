@@ -22,11 +22,13 @@ Choices = Mapping[str, Choice]
 class Plan(Protocol):
     """A graph that a template knows how to compute."""
 
-    label: str
-    """What was recognised, in the field's words: ``add + rms_norm``, ``attention (causal)``."""
+    @property
+    def label(self) -> str:
+        """What was recognised, in the field's words: ``add + rms_norm``, ``attention (causal)``."""
 
-    space: Mapping[str, Sequence[Choice]]
-    """The open parameters, each with its values; the first is the default."""
+    @property
+    def space(self) -> Mapping[str, Sequence[Choice]]:
+        """The open parameters, each with its values; the first is the default."""
 
     def render(self, choices: Choices) -> Kernel:
         """The kernel for one choice of every open parameter."""
