@@ -9,7 +9,8 @@ It is one JSON object in the source's first comment, behind ``kernelite:``
 argument or output K; ``i64:``, ``i32:``, ``f32:`` and ``f64:`` are numbers,
 computed from literals, ``inK.shape[i]``, ``inK.stride[i]``, ``inK.numel`` and
 ``+ - * // %``.  Tensors arrive row-major unless ``layouts`` names other
-strides, in elements: ``{"layouts": {"in0": [1, 64]}}``.
+strides, in elements: ``{"layouts": {"in0": [1, 64]}}``.  ``"headers": "torch"``
+lets the source include PyTorch's headers, as generated code does.
 """
 
 from __future__ import annotations
@@ -49,12 +50,15 @@ class Launch:
     entry: str
     args: tuple[str, ...]
     layouts: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    headers: str = ""
 
     def as_comment(self) -> str:
         """The specification as the first line of a C++ source."""
         fields: dict[str, Any] = {"entry": self.entry, "args": list(self.args)}
         if self.layouts:
             fields["layouts"] = {name: list(strides) for name, strides in self.layouts.items()}
+        if self.headers:
+            fields["headers"] = self.headers
         return f"// kernelite: {json.dumps(fields)}"
 
 
@@ -66,20 +70,27 @@ def parse(source: str) -> Launch:
     """
     found = re.search(r"kernelite:\s*(\{)", source)
     if not found:
-        raise BuildFailed('no launch specification; the source must begin with // kernelite: {...}')
+        raise BuildFailed("no launch specification; the source must begin with // kernelite: {...}")
     text = re.sub(r"\n\s*//", "\n", source[found.start(1) :])
     try:
         fields, _ = json.JSONDecoder().raw_decode(text)
         layouts = {name: tuple(map(int, s)) for name, s in fields.get("layouts", {}).items()}
-        launch = Launch(str(fields["entry"]), tuple(map(str, fields["args"])), layouts)
+        args, headers = tuple(map(str, fields["args"])), str(fields.get("headers", ""))
+        launch = Launch(str(fields["entry"]), args, layouts, headers)
     except (json.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise BuildFailed(f"the launch specification cannot be read: {error!r}") from error
-    if unknown := set(fields) - {"entry", "args", "layouts"}:
-        raise BuildFailed(f"unknown field in the launch specification: {', '.join(sorted(unknown))}")
+    if unknown := set(fields) - {"entry", "args", "layouts", "headers"}:
+        raise BuildFailed(
+            f"unknown field in the launch specification: {', '.join(sorted(unknown))}"
+        )
+    if headers not in ("", "torch"):
+        raise BuildFailed(f"unknown headers {headers!r} in the launch specification; known: torch")
     for argument in launch.args:
         kind = argument.partition(":")[0].strip()
         if kind not in CTYPES and not POINTER.fullmatch(kind):
-            raise BuildFailed(f"launch argument {argument!r} is neither a pointer nor a typed number")
+            raise BuildFailed(
+                f"launch argument {argument!r} is neither a pointer nor a typed number"
+            )
     return launch
 
 

@@ -45,20 +45,22 @@ def write(
     layouts |= {f"out{i}": o.stride for i, o in enumerate(written) if not _row_major(o)}
     places = {view.storage: f"out{i}" for i, view in enumerate(program.returned)}
     offsets, scratch_bytes = _arena(program, set(places))
-    calls = [_call(program, step, places, offsets) for step in program.steps if isinstance(step, Call)]
-    tensors = [f"in{i}" for i in range(len(arguments))] + [f"out{i}" for i in range(len(outputs))]
-    names = [name for name in tensors if name.startswith("out") or any(f"({name})" in c for c in calls)]
-    parameters = ", ".join(f"{'' if n.startswith('out') else 'const '}void* {n}" for n in names)
-    lines = [Launch(ENTRY, tuple(names), layouts, headers="torch").as_comment()]
+    calls = [step for step in program.steps if isinstance(step, Call)]
+    used = {view.storage for call in calls for view in call.views}
+    inputs = [name for i in range(len(arguments)) if (name := f"in{i}") in used]
+    results = [f"out{i}" for i in range(len(outputs))]
+    parameters = [f"const void* {name}" for name in inputs] + [f"void* {name}" for name in results]
+    lines = [Launch(ENTRY, (*inputs, *results), layouts, headers="torch").as_comment()]
     lines += [f"#define {macro}" for macro in macros]
     lines += [HEADER, ""]
     for name, function in program.functions.items():
         lines += [f"static void {name}{function.text}", ""]
     if scratch_bytes:
-        lines.append(
-            f"alignas({ALIGNMENT_BYTES}) static thread_local unsigned char scratch[{scratch_bytes}];"
-        )
-    return "\n".join([*lines, f'extern "C" void {ENTRY}({parameters}) {{', *calls, "}", ""])
+        lines.append(f"alignas({ALIGNMENT_BYTES}) static thread_local")
+        lines.append(f"    unsigned char scratch[{scratch_bytes}];")
+    lines.append(f'extern "C" void {ENTRY}({", ".join(parameters)}) {{')
+    lines += [_call(program, call, places, offsets) for call in calls]
+    return "\n".join([*lines, "}", ""])
 
 
 def _row_major(look: TensorSpec) -> bool:
@@ -79,7 +81,9 @@ def _outputs(program: Program, wanted: Sequence[TensorSpec]) -> list[TensorSpec]
             raise NotUnderstood("an output is a part of an input or of a larger tensor")
         if (look.shape, look.dtype) != (want.shape, want.dtype):
             raise NotUnderstood(f"an output is {look}; the reference's is {want}")
-        if all(a == b or n == 1 for n, a, b in zip(look.shape, look.stride, want.stride, strict=True)):
+        if all(
+            a == b or n == 1 for n, a, b in zip(look.shape, look.stride, want.stride, strict=True)
+        ):
             look = want
         if storage_bytes(look) < sizes[view.storage]:
             raise NotUnderstood("an output's storage is larger than the output")

@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NoReturn
 
 import torch
@@ -24,6 +26,12 @@ from kernelite.problems.graph import flat_graph
 from kernelite.problems.problem import Instance, Problem, instantiate
 from kernelite.problems.tensors import specs
 
+SETTINGS = {
+    "fx_graph_cache": False,  # what is found there is not written again
+    "cpp.dynamic_threads": True,  # the harness sets the threads, not this process
+    "cpp.vec_isa_ok": True,  # the CPU's flags decide; trial builds would take 10 s
+}
+
 
 class _Written(BaseException):
     """The wrapper's source; no ``Exception``, which Inductor would wrap and report."""
@@ -31,6 +39,15 @@ class _Written(BaseException):
 
 def _stop(source: str) -> NoReturn:
     raise _Written(source)
+
+
+@contextmanager
+def _stopped_when_written() -> Iterator[None]:
+    before, GraphLowering.save_output_code = GraphLowering.save_output_code, _stop
+    try:
+        yield
+    finally:
+        GraphLowering.save_output_code = before
 
 
 def wrapper(instance: Instance) -> str:
@@ -41,13 +58,10 @@ def wrapper(instance: Instance) -> str:
         NotTraceable: the model has no flat graph.
     """
     graph = flat_graph(instance.model, instance.inputs)
-    config.fx_graph_cache = False  # a cached graph is not written again
-    config.cpp.dynamic_threads = True  # the harness sets the threads, not this process
-    GraphLowering.save_output_code = _stop
     # Tensors of their own: two names for one tensor would become one input.
     arguments = [spec.empty() for spec in specs(instance.arguments)]
     try:
-        with torch.no_grad():
+        with torch.no_grad(), config.patch(SETTINGS), _stopped_when_written():
             compile_fx(graph, arguments)
     except _Written as written:
         return str(written)
@@ -62,13 +76,18 @@ def answer(problem: Problem) -> dict[str, str | int]:
     try:
         instance = instantiate(problem, 0)
         program = read(wrapper(instance))
-        isa = pick_vec_isa()
-        macros = isa.build_macro() if isa else []
         arguments = specs(instance.arguments)
-        source = write(program, macros, arguments, instance.signature.outputs)
+        source = write(program, _macros(), arguments, instance.signature.outputs)
     except KerneliteError as error:
         return {"refused": str(error)}
     return {"source": source, "kernels": len(program.functions)}
+
+
+def _macros() -> list[str]:
+    """What the vectors of this CPU need defined."""
+    with config.patch(SETTINGS):
+        isa = pick_vec_isa()
+    return isa.build_macro() if isa else []
 
 
 def main() -> None:

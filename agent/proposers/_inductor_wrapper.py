@@ -117,7 +117,11 @@ def _function(types: ast.expr, text: ast.expr) -> Function:
     kinds = tuple(map(str, ast.literal_eval(types)))
     source = str(ast.literal_eval(text))
     beginning = BEGINNING.match(source)
-    if not beginning or "#include" in source[beginning.end() :] or 'extern "C"' in source[beginning.end() :]:
+    if (
+        not beginning
+        or "#include" in source[beginning.end() :]
+        or 'extern "C"' in source[beginning.end() :]
+    ):
         raise NotUnderstood("a kernel's text is not one header and one function")
     if not all(POINTER.fullmatch(kind) for kind in kinds):
         raise NotUnderstood(f"a kernel takes more than pointers: {', '.join(kinds)}")
@@ -139,7 +143,9 @@ class _Reader:
                     self.names[ast.unparse(name)] = View(f"in{index}", None)
             case ast.Assign(targets=[ast.Name(id=name)], value=value):
                 self.bind(name, value)
-            case ast.Expr(value=ast.Call(func=ast.Attribute(value=ast.Name(id="args"), attr="clear"))):
+            case ast.Expr(
+                value=ast.Call(func=ast.Attribute(value=ast.Name(id="args"), attr="clear"))
+            ):
                 pass
             case ast.Expr(value=ast.Call(func=ast.Name(id=check))) if check in CHECKS:
                 pass
@@ -162,7 +168,9 @@ class _Reader:
         """A new storage, or a new name or view of an old one."""
         old = self.names.get(name)
         match value:
-            case ast.Call(func=ast.Name(id="empty_strided_cpu"), args=[shape, stride, dtype], keywords=[]):
+            case ast.Call(
+                func=ast.Name(id="empty_strided_cpu"), args=[shape, stride, dtype], keywords=[]
+            ):
                 look = _look(shape, stride, dtype)
                 storage = f"storage{sum(isinstance(s, Allocate) for s in self.program.steps)}"
                 self.program.steps.append(Allocate(storage, storage_bytes(look)))
@@ -177,7 +185,9 @@ class _Reader:
             case ast.Name(id=name) if name in self.names:
                 return self.names[name]
             case ast.Call(
-                func=ast.Name(id="reinterpret_tensor"), args=[inner, shape, stride, offset], keywords=[]
+                func=ast.Name(id="reinterpret_tensor"),
+                args=[inner, shape, stride, offset],
+                keywords=[],
             ):
                 base = self.view(inner)
                 dtype = base.look.dtype if base.look else ""

@@ -28,7 +28,7 @@ TIMEOUT_S = 90.0
 class Inductor:
     """Generated C++, compiled like any other."""
 
-    order = 30
+    seconds = 10.0
 
     def propose(self, problem: Problem) -> Sequence[Plan]:
         """See `agent.proposers.Proposer`."""

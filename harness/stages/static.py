@@ -5,6 +5,8 @@ from __future__ import annotations
 from kernelite.harness import sources
 from kernelite.harness.judge import Job
 from kernelite.harness.verdict import Failed, Reason
+from kernelite.kernels.kernel import BuildFailed, Kernel
+from kernelite.kernels.launch import parse
 
 
 class Static:
@@ -14,12 +16,21 @@ class Static:
 
     def run(self, job: Job) -> str | Failed:
         """See `harness.stages.Stage`."""
-        findings = sources.findings(job.kernel.source, job.kernel.backend)
+        kernel = job.kernel
+        findings = sources.findings(kernel.source, kernel.backend, _torch_headers(kernel))
         fatal = [finding for finding in findings if finding.fatal]
         if fatal:
             lines = [f"line {f.line}: {f.what}: {f.why}" for f in fatal[:5]]
             return Failed("static", Reason.FORBIDDEN, "; ".join(lines))
         return f"{len(findings)} notes" if findings else "nothing to note"
+
+
+def _torch_headers(kernel: Kernel) -> bool:
+    """Whether the launch specification asks for PyTorch's headers; a bad one fails at the build."""
+    try:
+        return parse(kernel.source).headers == "torch"
+    except BuildFailed:
+        return False
 
 
 STAGE = Static()

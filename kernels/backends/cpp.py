@@ -54,14 +54,14 @@ class CppBackend:
 
     def build(self, kernel: Kernel) -> Path:
         """Compile to ``<cache>/cpp/<hash>.so``; see `kernels.kernel.Backend`."""
-        launch.parse(kernel.source)
+        flags = (*FLAGS, *(_torch_flags() if launch.parse(kernel.source).headers else ()))
         found = compiler()
         if found is None:
             raise MachineError(str(self.missing()))
-        digest = sha256("\n".join((kernel.source, *FLAGS, *found, _cpu())).encode()).hexdigest()
+        digest = sha256("\n".join((kernel.source, *flags, *found, _cpu())).encode()).hexdigest()
         artefact = cache_folder("cpp") / f"{digest[:24]}.so"
         if not artefact.exists():
-            _compile(found[0], kernel.source, artefact)
+            _compile((found[0], *flags), kernel.source, artefact)
         return artefact
 
     def load(self, kernel: Kernel, artefact: Path, signature: Signature) -> Entry:
@@ -76,12 +76,12 @@ class CppBackend:
         return _Call(function, spec, signature.outputs)
 
 
-def _compile(path: str, source: str, artefact: Path) -> None:
+def _compile(command: Sequence[str], source: str, artefact: Path) -> None:
     """Run g++; the result appears under its name only when it is whole."""
     with tempfile.TemporaryDirectory(dir=artefact.parent) as folder:
         text, result = Path(folder, "kernel.cpp"), Path(folder, "kernel.so")
         text.write_text(source)
-        command = [path, *FLAGS, f"-I{TEMPLATES}", str(text), "-o", str(result)]
+        command = [*command, f"-I{TEMPLATES}", str(text), "-o", str(result)]
         try:
             done = subprocess.run(
                 command, capture_output=True, text=True, check=False, timeout=TIMEOUT_S,
@@ -94,6 +94,14 @@ def _compile(path: str, source: str, artefact: Path) -> None:
         if done.returncode:
             raise BuildFailed(done.stderr.replace(folder, "")[-4000:])
         os.replace(result, artefact)
+
+
+@cache
+def _torch_flags() -> tuple[str, ...]:
+    """PyTorch's headers and libraries (loaded already at run time), its version for the cache."""
+    root = Path(torch.__file__).parent
+    return (f"-I{root / 'include'}", f"-L{root / 'lib'}", "-Wl,--no-as-needed", "-ltorch_cpu",
+            "-lc10", f"-DTORCH_HEADERS={torch.__version__}")  # fmt: skip
 
 
 @cache
