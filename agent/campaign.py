@@ -139,7 +139,9 @@ class Campaign:
         self.say("capture", f"{len(sites)} problems, {exact} reproduced bit for bit")
         ranked = survey.ranked(self.target, hosts, sites, profile.wall_us, Roofline(calibration))
         self.log.append("ranked", ranked, uid="ranked")
-        self.say("rank", f"attainable for the whole model: {ranked.model_attainable:.2f}x (modelled)")
+        self.say(
+            "rank", f"attainable for the whole model: {ranked.model_attainable:.2f}x (modelled)"
+        )
         return Survey({site.name: site.problem for site in sites}, ranked)
 
     def _write_problems(self, sites: Sequence[capture.Site]) -> None:

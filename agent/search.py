@@ -27,6 +27,7 @@ QUICK = Effort(rounds=14, seconds=1.0, baselines=("eager",))
 FULL = Effort(rounds=40, seconds=4.0, baselines=("eager", "compile"))
 WORTH_KEEPING = 1.02
 TRIALS = 60
+COSTLY_S = 2.0  # a proposer above this is asked after tuning what there is
 FINALISTS = 2
 
 
@@ -37,10 +38,9 @@ class Budget:
     deadline: float
     evaluations: int
 
-    @property
-    def spent(self) -> bool:
-        """Whether no further candidate may be evaluated."""
-        return self.evaluations <= 0 or time.monotonic() >= self.deadline
+    def spent(self, ahead_s: float = 0.0) -> bool:
+        """Whether nothing more that takes ``ahead_s`` may be begun."""
+        return self.evaluations <= 0 or time.monotonic() + ahead_s >= self.deadline
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,14 +75,18 @@ class SiteSearch:
     known: Mapping[tuple[str, str], records.Verdict]
     passed: list[Entrant] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
+    tuned: bool = False
 
     def run(self, budget: Budget) -> records.Winner | None:
         """Search until the budget is spent; the winner, if one is faster than eager."""
         for name, proposer in proposers():
+            if self.passed and proposer.seconds > COSTLY_S:
+                self._tune_best(budget)
+            if budget.spent(proposer.seconds if self.passed else 0.0):
+                continue
             for plan in proposer.propose(self.problem):
-                if budget.spent:
-                    break
-                self._try(name, plan, tune.default_choices(plan), None, budget)
+                if not budget.spent():
+                    self._try(name, plan, tune.default_choices(plan), None, budget)
         self._tune_best(budget)
         return self._finish()
 
@@ -111,7 +115,9 @@ class SiteSearch:
         self.say("judge", f"{self.site}  {proposer}  {plan.label}  {text}")
         return entrant
 
-    def _verdict(self, kernel: Kernel, kind: str, effort: Effort, budget: Budget) -> records.Verdict:
+    def _verdict(
+        self, kernel: Kernel, kind: str, effort: Effort, budget: Budget
+    ) -> records.Verdict:
         """From the log, or from the judge and then into the log."""
         uid = f"{kind} {kernel.id} {self.problem.id}"
         if (known := self.known.get((uid, self.problem.id))) is not None:
@@ -126,12 +132,13 @@ class SiteSearch:
     def _tune_best(self, budget: Budget) -> None:
         """Tune the most promising plan that leaves something open."""
         open_plans = [e for e in self.passed if tune.size(e.plan) > 1]
-        if not open_plans or budget.spent:
+        if not open_plans or budget.spent() or self.tuned:
             return
+        self.tuned = True
         best, start = max(open_plans, key=lambda e: e.lower), time.monotonic()
 
         def measure(choices: Choices) -> float | None:
-            if budget.spent:
+            if budget.spent():
                 raise StopIteration
             entrant = self._try(best.proposer, best.plan, choices, best.kernel.id, budget)
             return math.log(max(entrant.lower, 1e-6)) if entrant else None
@@ -156,7 +163,7 @@ class SiteSearch:
         ]
         best = max(confirmed, key=lambda e: e.lower, default=None)
         if best is None or best.lower < WORTH_KEEPING:
-            self._no_winner(ranked[0] if ranked else None)
+            self._no_winner(best or (ranked[0] if ranked else None))
             return None
         timing = best.verdict.timing
         winner = records.Winner(

@@ -70,7 +70,7 @@ def profile(target: str, found: Profiled) -> RenderableType:
                  numbers=columns[2:])  # fmt: skip
     for row in found.rows:
         made.add_row(
-            plain(row.path), plain(row.kind), wording.count(row.calls), wording.time(row.self_us),
+            plain(row.path), plain(row.kind), str(row.calls or ""), wording.time(row.self_us),
             wording.share(row.share), wording.count(row.flops), wording.count(row.bytes),
         )  # fmt: skip
     return made

@@ -20,6 +20,7 @@ from torch.utils import _pytree as pytree
 from kernelite.kernels.kernel import Entry
 from kernelite.kernels.operators import CALLS, operator
 from kernelite.problems.capture import Host
+from kernelite.problems.fusion import constants
 from kernelite.problems.graph import Constant
 from kernelite.problems.regions import Region
 from kernelite.problems.tensors import TensorSpec, specs
@@ -111,18 +112,30 @@ def patch(model: torch.nn.Module, hosts: Sequence[Host], inserts: Sequence[Inser
 
 
 def rewrite(host: fx.GraphModule, inserts: Sequence[Insert]) -> fx.GraphModule:
-    """A copy of the host's graph with each region replaced by one operator."""
+    """A copy of the host's graph with each region replaced by one operator.
+
+    What depends on no input and no state, such as a mask made of ``arange``, is
+    computed here, once.
+    """
     graph, new = fx.Graph(), dict[fx.Node, fx.Node]()
     owner = {output: insert for insert in inserts for output in insert.region.outputs}
+    free = constants(host.graph)
+    root = torch.nn.Module()
+    for node in host.graph.find_nodes(op="get_attr"):
+        root.register_buffer(str(node.target), getattr(host, str(node.target)))
 
     def visit(node: fx.Node) -> None:
         if node in new:
             return
         insert = owner.get(node)
-        for source in insert.region.inputs if insert else node.all_input_nodes:
+        needed = () if node in free else node.all_input_nodes
+        for source in insert.region.inputs if insert else needed:
             visit(source)
         if insert:
             _call(graph, insert, new)
+        elif node in free and isinstance(node.meta["val"], torch.Tensor):
+            root.register_buffer(f"folded_{node.name}", _value(node))
+            new[node] = graph.get_attr(f"folded_{node.name}")
         else:
             new[node] = graph.node_copy(node, new.__getitem__)
 
@@ -130,7 +143,14 @@ def rewrite(host: fx.GraphModule, inserts: Sequence[Insert]) -> fx.GraphModule:
         if node.op == "placeholder":
             visit(node)
     visit(host.graph.output_node())
-    return fx.GraphModule(host, graph)
+    return fx.GraphModule(root, graph)
+
+
+def _value(node: fx.Node) -> Any:
+    """What a node that depends on no placeholder computes."""
+    args, kwargs = fx.map_arg((node.args, node.kwargs), _value)
+    function: Any = node.target
+    return function(*args, **kwargs)
 
 
 def _call(graph: fx.Graph, insert: Insert, new: dict[fx.Node, fx.Node]) -> None:

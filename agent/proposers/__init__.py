@@ -21,8 +21,8 @@ from kernelite.problems.problem import Problem
 class Proposer(Protocol):
     """One source of candidates."""
 
-    order: int
-    """Cheapest first."""
+    seconds: float
+    """What asking it costs; the cheapest is asked first."""
 
     def propose(self, problem: Problem) -> Sequence[Plan]:
         """Plans for the problem; empty if it does not know the problem."""
@@ -47,4 +47,4 @@ def proposers() -> list[tuple[str, Proposer]]:
         (name, plugins.load(__name__, name, "PROPOSER", Proposer))  # type: ignore[type-abstract]
         for name in plugins.names(__name__)
     ]
-    return sorted(found, key=lambda pair: pair[1].order)
+    return sorted(found, key=lambda pair: pair[1].seconds)

@@ -30,7 +30,7 @@ Rule = Callable[[fx.Graph, fx.Node], "fx.Node | None"]
 class Library:
     """Fused operators that PyTorch ships."""
 
-    order = 10
+    seconds = 0.2
 
     def propose(self, problem: Problem) -> Sequence[Plan]:
         """See `agent.proposers.Proposer`."""
@@ -66,7 +66,9 @@ def _source(module: fx.GraphModule, label: str) -> str:
     code = module.graph.python_code("self").src
     body = code[code.index("def forward") :].replace("def forward(self, ", "def run(")
     body = re.sub(r";  (\w+ = )+None", "", body)
-    return f'"""Library: {label}."""\n\nimport torch\nfrom torch import device, inf, nan\n\n\n{body}'
+    return (
+        f'"""Library: {label}."""\n\nimport torch\nfrom torch import device, inf, nan\n\n\n{body}'
+    )
 
 
 def _attention(graph: fx.Graph, node: fx.Node) -> fx.Node | None:

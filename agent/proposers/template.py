@@ -13,7 +13,7 @@ from kernelite.problems.problem import Problem, instantiate
 class Templates:
     """Every template that matches."""
 
-    order = 20
+    seconds = 0.5
 
     def propose(self, problem: Problem) -> Sequence[Plan]:
         """See `agent.proposers.Proposer`."""
