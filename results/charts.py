@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from xml.etree.ElementTree import Element
 
@@ -11,11 +12,13 @@ from kernelite.results import svg, wording
 from kernelite.results.fold import Run, SiteResult
 from kernelite.results.records import Ratio, TimingResult
 
-WIDTH = 760
+WIDTH = 912
 LABELS = 190
 #: Sites whose modelled gain is below this would be invisible slivers.
 SMALLEST_GAIN = 0.002
 MOST_STEPS = 14
+FIGURE = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?)(x| us)(?=\W|$)")
+SIGNS = {"x": "\N{MULTIPLICATION SIGN}", " us": " \N{MICRO SIGN}s"}
 
 
 def latency(run: Run) -> Markup | None:
@@ -33,7 +36,7 @@ def latency(run: Run) -> Markup | None:
         return None
     ends = [end for pair in run.verified.interval_us.values() for end in pair]
     root = svg.canvas(WIDTH, 40 * len(rows) + 8, "Latency of the whole model")
-    x = svg.linear((0, max(known + ends)), (120, WIDTH - 260))
+    x = svg.linear((0, max(known + ends)), (120, WIDTH - 340))
     for row, (name, kind, value, ratio) in enumerate(rows):
         y = 40.0 * row + 6
         svg.words(root, 108, y + 19, name, "end strong" if kind == "patched" else "end")
@@ -48,7 +51,7 @@ def latency(run: Run) -> Markup | None:
         svg.words(root, right, y + 19, nice(wording.time(value)), "strong")
         if ratio is not None:
             text = f"patched is {wording.ratio(ratio)} faster"
-            svg.words(root, right + 66, y + 19, nice(text), "muted")
+            svg.words(root, right + 74, y + 19, nice(text), "muted")
     return svg.markup(root)
 
 
@@ -76,12 +79,12 @@ def gains(run: Run) -> Markup | None:
     marks = [(name, value, kind) for name, value, kind in lines if value]
     lowest = min([value for _, value, _ in marks] + [_lowest(steps, eager_us)])
     pad = 0.06 * (eager_us - lowest) or 0.05 * eager_us
-    height = 34 * len(steps) + 78
+    height = 34 * len(steps) + 86
     root = svg.canvas(WIDTH, height, "Time saved by site, expected and measured")
     x = svg.linear((lowest - pad, eager_us + pad / 2), (LABELS, WIDTH - 150))
     _time_axis(root, x, (lowest - pad, eager_us + pad / 2), height)
     for name, value, kind in marks:
-        svg.line(root, (x(value), 30), (x(value), height - 34), f"mark {kind}")
+        svg.line(root, (x(value), 30), (x(value), height - 42), f"mark {kind}")
         svg.words(root, x(value), 22 if kind != "modelled" else 10, name, f"middle small {kind}")
     before = eager_us
     for row, step in enumerate(steps):
@@ -102,9 +105,9 @@ def _draw_step(root: Element, x: svg.Scale, before: float, step: Step, y: float)
 
 def _time_axis(root: Element, x: svg.Scale, domain: tuple[float, float], height: float) -> None:
     for value in svg.steps(*domain):
-        svg.line(root, (x(value), 30), (x(value), height - 34), "grid")
-        svg.words(root, x(value), height - 18, nice(wording.time(value)), "middle small muted")
-    svg.words(root, LABELS, height - 2, "one forward pass; the axis does not begin at 0",
+        svg.line(root, (x(value), 30), (x(value), height - 42), "grid")
+        svg.words(root, x(value), height - 26, nice(wording.time(value)), "middle small muted")
+    svg.words(root, LABELS, height - 6, "one forward pass; the axis does not begin at 0",
               "small muted")  # fmt: skip
 
 
@@ -120,7 +123,7 @@ def _step(result: SiteResult, eager_us: float) -> Step:
 
 
 def _signed(saved_us: float) -> str:
-    return ("-" if saved_us >= 0 else "+") + wording.time(abs(saved_us))
+    return ("\N{MINUS SIGN}" if saved_us >= 0 else "+") + wording.time(abs(saved_us))
 
 
 def _lowest(steps: list[Step], eager_us: float) -> float:
@@ -155,12 +158,8 @@ def ratio_domain(result: SiteResult) -> tuple[float, float]:
 
 
 def nice(text: str) -> str:
-    """Figures with the signs of print: ``us`` and ``x`` are for plain terminals."""
-    swapped = text.replace(" us", " µs").replace("-", "−")  # noqa: RUF001
-    return "".join(
-        "×" if c == "x" and i and swapped[i - 1].isdigit() else c  # noqa: RUF001
-        for i, c in enumerate(swapped)
-    )
+    """Figures with the signs of print; ``us`` and ``x`` are for plain terminals."""
+    return FIGURE.sub(lambda found: found[1] + SIGNS[found[2]], text)
 
 
 def _eager_us(run: Run) -> float | None:

@@ -108,9 +108,13 @@ class Run:
         return tuple(attempt for site in self.sites for attempt in site.attempts)
 
 
+#: By site, then by problem and candidate.
+Attempts = dict[str, dict[tuple[str, str], Attempt]]
+
+
 def fold(events: Iterable[Event]) -> Run:
     """The run that these events, in order, describe."""
-    run, sites, owners = Run(), dict[str, SiteResult](), dict[tuple[str, str], str]()
+    run, sites, attempts = Run(), dict[str, SiteResult](), Attempts()
     for event in events:
         run = replace(run, last=event.kind, last_ts=event.ts)
         match event.body:
@@ -131,8 +135,12 @@ def fold(events: Iterable[Event]) -> Run:
                 run = replace(run, finished=finished)
             case Unreadable() as unreadable:
                 run = replace(run, unreadable=(*run.unreadable, unreadable))
+            case records.Candidate() | records.Evaluated() as body:
+                _attempt(body, sites, attempts)
             case body:
-                _at_site(body, sites, owners)
+                _at_site(body, sites)
+    for name in attempts:
+        sites[name] = replace(_of(sites, name), attempts=tuple(attempts[name].values()))
     return replace(run, sites=tuple(sites.values()))
 
 
@@ -146,46 +154,37 @@ def _of(sites: Mapping[str, SiteResult], name: str) -> SiteResult:
     return sites.get(name) or SiteResult(records.RankedSite(name, path=name))
 
 
-def _at_site(
-    body: object, sites: dict[str, SiteResult], owners: dict[tuple[str, str], str]
-) -> None:
-    """Add an event that concerns single sites; ``owners`` maps (problem, candidate) to a site."""
+def _at_site(body: object, sites: dict[str, SiteResult]) -> None:
+    """Add an event that concerns single sites."""
     match body:
         case records.Captured(site=name):
             sites[name] = replace(_of(sites, name), captured=body)
         case records.Tuned(site=name):
             site = _of(sites, name)
             sites[name] = replace(site, tuned=(*site.tuned, body))
-        case (
-            records.Winner(site=name) | records.KeptLibrary(site=name) | records.NoWinner(site=name)
-        ):
-            sites[name] = replace(_of(sites, name), decision=body)
+        case records.Winner() | records.KeptLibrary() | records.NoWinner():
+            sites[body.site] = replace(_of(sites, body.site), decision=body)
         case records.Patched(sites=names):
             sites |= {name: replace(_of(sites, name), patched=True) for name in names}
-        case records.Candidate():
-            _attempt(body, None, sites, owners)
-        case records.Evaluated(candidate=name, problem=problem, verdict=verdict):
-            _attempt(records.Candidate(name, problem), verdict, sites, owners)
 
 
 def _attempt(
-    candidate: records.Candidate,
-    verdict: records.Verdict | None,
-    sites: dict[str, SiteResult],
-    owners: dict[tuple[str, str], str],
+    body: records.Candidate | records.Evaluated,
+    sites: Mapping[str, SiteResult],
+    attempts: Attempts,
 ) -> None:
-    """Add a candidate or a verdict to the site whose problem it is for."""
-    key = (candidate.problem, candidate.id)
-    if key not in owners:
-        asked = (n for n, s in sites.items() if s.site.problem == candidate.problem)
-        owners[key] = candidate.site or next(asked, candidate.problem)
-    site = _of(sites, owners[key])
-    here = {a.candidate.id: a for a in site.attempts if a.candidate.problem == candidate.problem}
-    old = here.get(candidate.id, Attempt(candidate))
-    described = old.candidate if verdict else candidate
-    new = Attempt(described, (*old.verdicts, verdict) if verdict else old.verdicts)
-    if candidate.id in here:
-        attempts = tuple(new if a is old else a for a in site.attempts)
+    """Add a candidate or a verdict to the site that named it, else to its problem's site."""
+    if isinstance(body, records.Candidate):
+        key = (body.problem, body.id)
+        fresh, verdicts = body, ()
     else:
-        attempts = (*site.attempts, new)
-    sites[owners[key]] = replace(site, attempts=attempts)
+        key = (body.problem, body.candidate)
+        fresh, verdicts = records.Candidate(body.candidate, body.problem), (body.verdict,)
+    owner = next((name for name, known in attempts.items() if key in known), None)
+    if owner is None:
+        asked = (n for n, s in sites.items() if s.site.problem == body.problem)
+        owner = fresh.site or next(asked, body.problem)
+    here = attempts.setdefault(owner, {})
+    old = here.get(key, Attempt(fresh))
+    described = old.candidate if verdicts else fresh
+    here[key] = Attempt(described, (*old.verdicts, *verdicts))

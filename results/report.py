@@ -22,13 +22,14 @@ from kernelite.results.events import Event
 from kernelite.results.fold import Attempt, Run, SiteResult, fold
 from kernelite.results.highlight import highlight
 from kernelite.results.log import LOG_NAME, EventLog
-from kernelite.results.records import Ratio, TimingResult
+from kernelite.results.records import ProfileRow, Ratio, TimingResult
 
 REPORT_NAME = "report.html"
 PAGES = Path(__file__).resolve().parent / "pages"
-#: Bytes of escaped text that code and logs may take, all together and each.
+MOST_BYTES = 300_000
+#: Bytes of escaped text that the page may take, all together; and each code, log and label.
 ALL_TEXT, ONE_CODE, ONE_LOG, ONE_LABEL = 110_000, 20_000, 1_200, 160
-MOST_ROWS, MOST_ROWS_PER_SITE, MOST_SITES = 90, 16, 40
+MOST_ROWS, MOST_ROWS_PER_SITE, MOST_SITES, MOST_MODULES = 90, 16, 40, 20
 
 
 def write(folder: Path) -> Path:
@@ -54,7 +55,15 @@ def write(folder: Path) -> Path:
 
 def render(run: Run, broken: str | None = None) -> str:
     """The page; ``broken`` is what is wrong with the log, None if nothing is."""
-    ink = Ink(ALL_TEXT)
+    for part in (1, 3, 9, 27):
+        text = _render(run, broken, ALL_TEXT // part, MOST_ROWS // part)
+        if len(text.encode()) < MOST_BYTES:
+            break
+    return text
+
+
+def _render(run: Run, broken: str | None, most_text: int, most_rows: int) -> str:
+    ink = Ink(most_text)
     environment = Environment(
         loader=FileSystemLoader(PAGES), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
@@ -66,8 +75,9 @@ def render(run: Run, broken: str | None = None) -> str:
         outcome=wording.outcome(run), reached=wording.reached(run),
         latency=charts.latency(run), gains=charts.gains(run),
         points=points, roofline=roofline.plot(run, points),
-        ceilings=roofline.ceilings(run.started.device), sites=_sites(run),
-        facts=_facts(run), winners=[s for s in run.sites if s.winning_attempt],
+        ceilings=roofline.ceilings(run.started.device), sites=_sites(run, most_rows),
+        largest=max((s.site.share or 0 for s in run.sites), default=0), facts=_facts(run),
+        rows=_longest(run), winners=[s for s in run.sites if s.winning_attempt],
         hidden_sites=run.sites[MOST_SITES:],
     )  # fmt: skip
 
@@ -87,7 +97,9 @@ class Ink:
             kept = kept[: len(kept) * 3 // 4]
         self.left -= len(escape(kept).encode())
         cut = len(clean) - len(kept)
-        return kept + (f" … {cut} more characters" if cut else "")
+        if not cut or not kept:
+            return kept + ("…" if cut else "")
+        return f"{kept} … {cut} more characters"
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,9 +126,9 @@ def _events(folder: Path) -> tuple[list[Event], str | None]:
     return found, None
 
 
-def _sites(run: Run) -> list[SiteRows]:
+def _sites(run: Run, left: int) -> list[SiteRows]:
     """Searched sites with their most telling candidates, in the order of their making."""
-    left, shown = MOST_ROWS, []
+    shown = []
     for result in [s for s in run.sites if s.attempts or s.decision][:MOST_SITES]:
         kept = _telling(result, min(left, MOST_ROWS_PER_SITE))
         left -= len(kept)
@@ -135,6 +147,12 @@ def _telling(result: SiteResult, room: int) -> set[int]:
     order = [*first, *timed[:fast], *failed, *timed[fast:]]
     unique = list(dict.fromkeys(id(attempt) for attempt in order))
     return set(unique[:room])
+
+
+def _longest(run: Run) -> list[ProfileRow]:
+    """The modules that take the most time themselves."""
+    rows = run.profile.rows if run.profile else ()
+    return sorted(rows, key=lambda row: -(row.self_us or 0))[:MOST_MODULES]
 
 
 def _facts(run: Run) -> list[tuple[str, str]]:
@@ -181,6 +199,10 @@ def _filters(ink: Ink) -> dict[str, Callable[..., Any]]:
         "time": lambda us: charts.nice(wording.time(us)),
         "factor": lambda value: charts.nice(wording.factor(value)),
         "ratio": lambda value: charts.nice(wording.ratio(value)),
+        "figures": charts.nice,
+        "baseline": lambda name: (
+            "torch.compile" if name == "compile" else ink.clip(name, ONE_LABEL)
+        ),
         "share": wording.share,
         "percent": roofline.describe,
         "interval": _interval,
@@ -210,10 +232,10 @@ def _failures(result: SiteResult) -> str:
     return ", ".join(f"{n} at {stage}" for stage, n in result.failures.most_common(4))
 
 
-def _bar(value: float | None, kind: str) -> Markup:
-    """A bar as wide as its cell for 1."""
-    if value is None:
+def _bar(value: float | None, largest: float, kind: str) -> Markup:
+    """A bar as wide as its cell for ``largest``."""
+    if value is None or not largest:
         return Markup("")
-    width = 100 * min(max(value, 0.0), 1.0)
+    width = 100 * min(max(value / largest, 0.0), 1.0)
     return Markup('<span class="track"><span class="fill {}" style="width:{:.1f}%"></span></span>'
                   ).format(kind, width)  # fmt: skip

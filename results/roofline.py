@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import atan2, cos, degrees, sin
 from typing import Any
 from xml.etree.ElementTree import Element
 
@@ -16,8 +17,8 @@ from markupsafe import Markup
 from kernelite.results import svg, wording
 from kernelite.results.fold import Run, SiteResult
 
-WIDTH, HEIGHT = 760, 400
-LEFT, RIGHT, TOP, BOTTOM = 64, 744, 16, 352
+WIDTH, HEIGHT = 912, 420
+LEFT, RIGHT, TOP, BOTTOM = 64, 896, 16, 372
 MOST_POINTS = 12
 
 
@@ -118,8 +119,11 @@ def _roofs(
         if start < ridge:
             svg.line(root, (x(start), y(start * speed)), (x(ridge), y(roof.flops_s)), kind)
             text = f"{name} {speed / 1e9:.0f} GB/s"
-            middle = (start * ridge) ** 0.5
-            svg.words(root, x(middle) - 8, y(middle * speed) - 6, text, "end small muted")
+            end = (x(ridge), y(roof.flops_s))
+            angle = atan2(end[1] - y(start * speed), end[0] - x(start))
+            spot = (end[0] - 24 * cos(angle), end[1] - 24 * sin(angle) + 16)
+            turned = svg.words(root, *spot, text, "end small muted")
+            turned.set("transform", f"rotate({degrees(angle):.1f} {spot[0]:.1f} {spot[1]:.1f})")
     flat = roof.flops_s / roof.cache_bytes_s
     svg.line(root, (x(max(flat, wide[0])), y(roof.flops_s)), (RIGHT, y(roof.flops_s)), "roof")
     peak = f"multiply-add peak {roof.flops_s / 1e9:.0f} Gflop/s"

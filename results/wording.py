@@ -139,10 +139,11 @@ def sentences(run: Run) -> list[str]:
     if (part := reached(run)) is not None:
         said.append(f"The ranking promised {factor(attainable(run))} over eager (modelled);"
                     f" {100 * part:.0f} % of that saving was measured.")  # fmt: skip
-    won, searched = [s for s in run.sites if s.winner], [s for s in run.sites if s.attempts]
-    if searched:
-        said.append(f"{len(run.attempts)} candidates were judged at {len(searched)} sites;"
-                    f" {len(won)} sites run a kernel of ours.")  # fmt: skip
+    if judged := [attempt for attempt in run.attempts if attempt.verdict]:
+        searched = sum(bool(site.attempts) for site in run.sites)
+        won = sum(site.winner is not None for site in run.sites)
+        said.append(f"{_plural(len(judged), 'candidate')} judged at {_plural(searched, 'site')};"
+                    f" {_plural(won, 'site')} with a kernel that won.")  # fmt: skip
     if verified is not None and verified.note:
         said.append(visible(verified.note))
     if run.finished is None and run.last is not None:
@@ -165,6 +166,10 @@ def _correctness(run: Run) -> str:
 def _both(run: Run) -> bool:
     speedup = run.verified.speedup if run.verified else None
     return bool(speedup and speedup.vs_eager and speedup.vs_compile)
+
+
+def _plural(number: int, noun: str) -> str:
+    return f"{number} {noun}" + ("" if number == 1 else "s")
 
 
 def _three_digits(value: float) -> str:
