@@ -51,8 +51,8 @@ class Accumulator:
             return "1"
         if self.dtype in ("float", "double"):
             return literal(float("-inf" if self.op == "max" else "inf"), self.dtype)
-        limit = "lowest" if self.op == "max" else "max"
-        return f"std::numeric_limits<{self.dtype}>::{limit}()"
+        bits = "64" if self.dtype == "int64_t" else "32"
+        return f"INT{bits}_{'MIN' if self.op == 'max' else 'MAX'}"
 
     def updates(self, value: str) -> list[str]:
         """Statements that take one value into lane ``l``."""

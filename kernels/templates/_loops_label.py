@@ -12,6 +12,7 @@ SILENT = frozenset((
 ))  # fmt: skip
 NORMS = ("softmax", "log_softmax", "layer_norm", "rms_norm", "batch_norm", "group_norm")
 MASKS = frozenset(("masked_fill", "where", "tril", "triu"))
+COMPARISONS = frozenset(("eq", "ne", "lt", "le", "gt", "ge", "bitwise_not", "logical_not"))
 LONGEST = 5
 
 
@@ -30,7 +31,7 @@ def label(names: Sequence[str]) -> str:
     if norm is None:
         return f"elementwise chain: {_listed(kept)}" if _elementwise(kept) else _joined(kept)
     masked = bool(MASKS & distinct)
-    kept = [name for name in kept if name not in MASKS and not name.startswith(("ge", "le"))]
+    kept = [name for name in kept if not masked or name not in MASKS | COMPARISONS]
     return _joined(kept) + (" (masked)" if masked else "")
 
 

@@ -14,9 +14,9 @@ CXX: Mapping[str, str] = {
     "neg": "(-{})", "not": "(!{})", "and": "({} & {})", "or": "({} | {})", "xor": "({} ^ {})",
     "eq": "({} == {})", "ne": "({} != {})", "lt": "({} < {})", "le": "({} <= {})",
     "gt": "({} > {})", "ge": "({} >= {})", "where": "({} ? {} : {})",
-    "maximum": "kl_max({}, {})", "minimum": "kl_min({}, {})", "pow": "std::pow({}, {})",
-    "floor": "std::floor({})", "ceil": "std::ceil({})", "trunc": "std::trunc({})",
-    "round": "std::nearbyint({})", "to_bool": "({} != 0)", "bitwise_not": "(~{})",
+    "maximum": "kl_max({}, {})", "minimum": "kl_min({}, {})", "pow": "kl_pow({}, {})",
+    "floor": "kl_floor({})", "ceil": "kl_ceil({})", "trunc": "kl_trunc({})",
+    "round": "kl_round({})", "to_bool": "({} != 0)", "bitwise_not": "(~{})",
 } | {f"to_{name}": f"static_cast<{name}>({{}})" for name in RANKS[1:]} | {
     name: f"kl_{name}({{}})"
     for name in ("abs", "sqrt", "rsqrt", "exp", "expm1", "log", "log1p", "tanh", "erf",

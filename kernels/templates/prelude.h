@@ -5,19 +5,15 @@
 // double functions are the standard library's.  Polynomials: weighted least squares in double,
 // reweighted towards the minimax solution.
 #pragma once
-#include <bit>
+#include <stdint.h>
+#if defined(__GLIBCXX__)  // the C++ library takes 0.4 s of a build: only for sources that include it
 #include <cmath>
-#include <cstdint>
-#include <cstring>
-#include <limits>
-#if defined(__SSE2__)
-#include <immintrin.h>
 #endif
 
 #define KL_INLINE static inline __attribute__((always_inline))
 
-constexpr float kl_inf = std::numeric_limits<float>::infinity();
-constexpr float kl_nan = std::numeric_limits<float>::quiet_NaN();
+constexpr float kl_inf = __builtin_inff();
+constexpr float kl_nan = __builtin_nanf("");
 constexpr float KL_ROUND = 12582912.0f;  // 1.5 * 2^23: adding it rounds to the nearest integer
 constexpr float KL_LOG2E = 1.44269504f, KL_LN2_HIGH = 0.693145752f, KL_LN2_LOW = 1.42860677e-06f;
 
@@ -32,6 +28,13 @@ KL_FOR_BOTH(kl_rsqrt, 1 / __builtin_sqrt(x))
 
 KL_INLINE float kl_sqrt(float x) { return __builtin_sqrtf(x); }
 KL_INLINE double kl_sqrt(double x) { return __builtin_sqrt(x); }
+
+KL_FOR_BOTH(kl_floor, __builtin_floor(x))
+KL_FOR_BOTH(kl_ceil, __builtin_ceil(x))
+KL_FOR_BOTH(kl_trunc, __builtin_trunc(x))
+KL_FOR_BOTH(kl_round, __builtin_nearbyint(x))
+KL_INLINE float kl_pow(float x, float y) { return __builtin_powf(x, y); }
+KL_INLINE double kl_pow(double x, double y) { return __builtin_pow(x, y); }
 
 // NaN in either operand comes out, unlike std::max.
 template <class T> KL_INLINE T kl_max(T a, T b) { return a > b || a != a ? a : b; }
@@ -52,29 +55,29 @@ KL_INLINE float kl_exp(float x) {
   const float n = shifted - KL_ROUND;
   const float r = (x - n * KL_LN2_HIGH) - n * KL_LN2_LOW;
   const float p = 1.0f + kl_exp_tail(r);
-  const int power = std::bit_cast<int>(shifted) << 23;
-  const float scaled = std::bit_cast<float>(std::bit_cast<int>(p) + power);
+  const int power = __builtin_bit_cast(int, shifted) << 23;
+  const float scaled = __builtin_bit_cast(float, __builtin_bit_cast(int, p) + power);
   const float bounded = x < -87.3365402f ? 0.0f : scaled;
   return x <= 88.7228317f ? bounded : x * kl_inf;
 }
-KL_INLINE double kl_exp(double x) { return std::exp(x); }
+KL_INLINE double kl_exp(double x) { return __builtin_exp(x); }
 
 KL_INLINE float kl_expm1(float x) {
   const float shifted = x * KL_LOG2E + KL_ROUND;
   const float n = shifted - KL_ROUND;
   const float r = (x - n * KL_LN2_HIGH) - n * KL_LN2_LOW;
-  const float power = std::bit_cast<float>((std::bit_cast<int>(shifted) << 23) + 0x3f800000);
+  const float power = __builtin_bit_cast(float, (__builtin_bit_cast(int, shifted) << 23) + 0x3f800000);
   const float value = power * kl_exp_tail(r) + (power - 1.0f);
   const float bounded = x < -18.0f ? -1.0f : value;
   return x <= 87.0f ? bounded : kl_exp(x);
 }
-KL_INLINE double kl_expm1(double x) { return std::expm1(x); }
+KL_INLINE double kl_expm1(double x) { return __builtin_expm1(x); }
 
 KL_INLINE float kl_log(float x) {
   const bool small = x < 1.17549435e-38f;
-  const int bits = std::bit_cast<int>(small ? x * 8388608.0f : x);
+  const int bits = __builtin_bit_cast(int, small ? x * 8388608.0f : x);
   const int exponent = (bits - 0x3f3504f3) >> 23;  // the mantissa lies in [sqrt(1/2), sqrt(2))
-  const float f = std::bit_cast<float>(bits - (exponent << 23)) - 1.0f;
+  const float f = __builtin_bit_cast(float, bits - (exponent << 23)) - 1.0f;
   const float e = static_cast<float>(exponent) - (small ? 23.0f : 0.0f);
   float q = 0.0674650967f;
   q = q * f - 0.1167963f;
@@ -91,7 +94,7 @@ KL_INLINE float kl_log(float x) {
   const float outside = x == 0.0f ? -kl_inf : kl_nan;
   return x > 0.0f ? (x < kl_inf ? value : x) : outside;
 }
-KL_INLINE double kl_log(double x) { return std::log(x); }
+KL_INLINE double kl_log(double x) { return __builtin_log(x); }
 
 KL_INLINE float kl_log1p(float x) {
   const float u = 1.0f + x;
@@ -99,7 +102,7 @@ KL_INLINE float kl_log1p(float x) {
   const float value = kl_log(u) + (lost == 0.0f ? 0.0f : lost / u);
   return x < kl_inf ? (x == 0.0f ? x : value) : x;
 }
-KL_INLINE double kl_log1p(double x) { return std::log1p(x); }
+KL_INLINE double kl_log1p(double x) { return __builtin_log1p(x); }
 
 KL_INLINE float kl_tanh(float x) {
   const float t = kl_abs(x), s = x * x;
@@ -112,7 +115,7 @@ KL_INLINE float kl_tanh(float x) {
   const float far = 1.0f - 2.0f / (kl_exp(2.0f * t) + 1.0f);
   return t < 0.6f ? near : __builtin_copysignf(far, x);
 }
-KL_INLINE double kl_tanh(double x) { return std::tanh(x); }
+KL_INLINE double kl_tanh(double x) { return __builtin_tanh(x); }
 
 KL_INLINE float kl_erf(float x) {
   const float t = kl_abs(x), s = x * x;
@@ -134,7 +137,7 @@ KL_INLINE float kl_erf(float x) {
   const float far = __builtin_copysignf(1.0f - kl_exp(log_erfc), x);
   return t < 0.95f ? x + x * q : far;
 }
-KL_INLINE double kl_erf(double x) { return std::erf(x); }
+KL_INLINE double kl_erf(double x) { return __builtin_erf(x); }
 
 KL_FOR_BOTH(kl_sigmoid, 1 / (1 + kl_exp(-x)))
 KL_FOR_BOTH(kl_silu, x / (1 + kl_exp(-x)))
@@ -160,7 +163,7 @@ KL_INLINE float kl_gelu_erf(float x) {
   const float tail = kl_exp(q);
   return x * (x < 0.0f ? tail : 1.0f - tail);
 }
-KL_INLINE double kl_gelu_erf(double x) { return 0.5 * x * std::erfc(-x * 0.70710678118654752440); }
+KL_INLINE double kl_gelu_erf(double x) { return 0.5 * x * __builtin_erfc(-x * 0.70710678118654752440); }
 
 // Radians to a quarter turn in [-pi/4, pi/4]; the double product keeps |x| < 2^30 exact enough.
 KL_INLINE float kl_sin_from(float x, int quarter) {
@@ -184,8 +187,8 @@ KL_INLINE float kl_sin_from(float x, int quarter) {
 }
 KL_INLINE float kl_sin(float x) { return kl_sin_from(x, 0); }
 KL_INLINE float kl_cos(float x) { return kl_sin_from(x, 1); }
-KL_INLINE double kl_sin(double x) { return std::sin(x); }
-KL_INLINE double kl_cos(double x) { return std::cos(x); }
+KL_INLINE double kl_sin(double x) { return __builtin_sin(x); }
+KL_INLINE double kl_cos(double x) { return __builtin_cos(x); }
 
 // W partial results to one by halving: as exact as a pairwise sum, and a handful of instructions.
 template <int W, class T, class Join> KL_INLINE T kl_fold(T* lanes, Join join) {
@@ -217,10 +220,10 @@ template <class T, int W> KL_INLINE T kl_all(T (&lanes)[W]) {
 
 // 16-bit floats as their bits; rounding to nearest even.
 KL_INLINE float kl_from_bfloat16(uint16_t h) {
-  return std::bit_cast<float>(static_cast<uint32_t>(h) << 16);
+  return __builtin_bit_cast(float, static_cast<uint32_t>(h) << 16);
 }
 KL_INLINE uint16_t kl_to_bfloat16(float x) {
-  const uint32_t bits = std::bit_cast<uint32_t>(x);
+  const uint32_t bits = __builtin_bit_cast(uint32_t, x);
   const uint32_t rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
   return static_cast<uint16_t>(x == x ? rounded : 0x7fc0u);
 }
@@ -229,16 +232,22 @@ KL_INLINE uint16_t kl_to_bfloat16(float x) {
 KL_INLINE void kl_stream(float* __restrict to, const float* __restrict from, long n) {
   long i = 0;
 #if defined(__AVX512F__)
+  typedef float Vector __attribute__((vector_size(64), may_alias, aligned(4)));
+  typedef float Aligned __attribute__((vector_size(64)));
   for (; i < n && (reinterpret_cast<uintptr_t>(to + i) & 63); ++i) to[i] = from[i];
-  for (; i + 16 <= n; i += 16) _mm512_stream_ps(to + i, _mm512_loadu_ps(from + i));
+  for (; i + 16 <= n; i += 16)
+    __builtin_ia32_movntps512(to + i, (Aligned)*reinterpret_cast<const Vector*>(from + i));
 #elif defined(__AVX__)
+  typedef float Vector __attribute__((vector_size(32), may_alias, aligned(4)));
+  typedef float Aligned __attribute__((vector_size(32)));
   for (; i < n && (reinterpret_cast<uintptr_t>(to + i) & 31); ++i) to[i] = from[i];
-  for (; i + 8 <= n; i += 8) _mm256_stream_ps(to + i, _mm256_loadu_ps(from + i));
+  for (; i + 8 <= n; i += 8)
+    __builtin_ia32_movntps256(to + i, (Aligned)*reinterpret_cast<const Vector*>(from + i));
 #endif
   for (; i < n; ++i) to[i] = from[i];
 }
 KL_INLINE void kl_fence() {
 #if defined(__SSE2__)
-  _mm_sfence();
+  __builtin_ia32_sfence();
 #endif
 }
