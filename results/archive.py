@@ -89,12 +89,10 @@ def entries(runs: Iterable[StoredRun]) -> list[Entry]:
 
 
 def _entry(stored: StoredRun, result: SiteResult) -> Entry:
-    captured = result.captured.problem if result.captured else ""
-    problem = result.site.problem or captured or result.site.site
     winning = result.winning_attempt
     right = [a for a in result.attempts if a.verdict and a.verdict.passed]
     best = winning or max(right, key=lambda a: a.speed, default=None)
-    return Entry(stored, problem, result, best, winning is not None)
+    return Entry(stored, result.problem or result.site.site, result, best, winning is not None)
 
 
 def find(runs: Sequence[StoredRun], prefix: str) -> FoundCandidate | FoundProblem:

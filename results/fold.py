@@ -56,6 +56,13 @@ class SiteResult:
     dropped: str | None = None
 
     @property
+    def problem(self) -> str | None:
+        """Id of what is computed here; None if no event says."""
+        captured = self.captured.problem if self.captured else None
+        tried = self.attempts[0].candidate.problem if self.attempts else None
+        return self.site.problem or captured or tried
+
+    @property
     def winner(self) -> records.Winner | None:
         """The winner, if the search found one and the model kept it."""
         won = isinstance(self.decision, records.Winner) and self.dropped is None
@@ -174,12 +181,12 @@ def _attempt(
     attempts: Attempts,
 ) -> None:
     """Add a candidate or a verdict to the site that named it, else to its problem's site."""
+    verdicts: tuple[records.Verdict, ...] = ()
     if isinstance(body, records.Candidate):
-        key = (body.problem, body.id)
-        fresh, verdicts = body, ()
+        fresh = body
     else:
-        key = (body.problem, body.candidate)
         fresh, verdicts = records.Candidate(body.candidate, body.problem), (body.verdict,)
+    key = (fresh.problem, fresh.id)
     owner = next((name for name, known in attempts.items() if key in known), None)
     if owner is None:
         asked = (n for n, s in sites.items() if s.site.problem == body.problem)

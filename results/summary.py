@@ -27,7 +27,7 @@ def _site(result: SiteResult) -> dict[str, Any]:
     site, winner = result.site, result.winner
     return {
         "site": site.site,
-        "problem": site.problem or (result.captured.problem if result.captured else None),
+        "problem": result.problem,
         "calls": site.calls,
         "share": site.share,
         "attainable": site.attainable,

@@ -40,7 +40,8 @@ Body = Mapping[str, Any]
 
 
 def ratio(median: float, half: float = 0.03) -> dict[str, float]:
-    return {"median": median, "lower": median - half, "upper": median + half}
+    return {"median": round(median, 3), "lower": round(median - half, 3),
+            "upper": round(median + half, 3)}  # fmt: skip
 
 
 def passed(speed: float | None, half: float = 0.04, base_us: float = 500.0) -> dict[str, Any]:
