@@ -34,7 +34,7 @@ KL_INLINE void add_columns(const Part& part, float* out, long bag, long begin, l
         const long next = row_of(part, part.bag_of(number), part.entry_of(number));
         const char* to = reinterpret_cast<const char*>(part.row(next) + first);
         for (long line = 0; line < (VECTORS * WIDTH + TAIL) * 4; line += 64)
-          __builtin_prefetch(to + line);
+          __builtin_prefetch(to + line, 0, LOCALITY);
       }
       const long row = row_of(part, bag, entry);
       good &= row >= 0;

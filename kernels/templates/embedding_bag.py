@@ -51,9 +51,10 @@ class EmbeddingBagPlan:
 
     @property
     def space(self) -> Mapping[str, Sequence[Choice]]:
-        """How many rows ahead to fetch (0 for none), vectors per register block, schedule."""
+        """Rows to fetch ahead (0 for none) and into which cache, registers in a block, schedule."""
         return {
-            "prefetch": (16, 8, 32, 4, 0),
+            "prefetch": (32, 16, 64, 8, 0),
+            "into": ("L2", "L1"),
             "unroll": (16, 8, 4),
             "schedule": ("static", "dynamic"),
         }
@@ -65,6 +66,7 @@ class EmbeddingBagPlan:
         launch = Launch("embedding_bag", (*names, "out0"), self.layouts)
         constants = (
             f"constexpr int PREFETCH = {choices['prefetch']};\n"
+            f"constexpr int LOCALITY = {3 if choices['into'] == 'L1' else 2};\n"
             f"constexpr int VECTORS_AT_ONCE = std::min({choices['unroll']}, MOST_VECTORS);\n"
         )
         parts = [launch.as_comment(), HEAD + constants, BODY.read_text()]
