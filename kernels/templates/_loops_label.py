@@ -9,6 +9,7 @@ SILENT = frozenset((
     "expand", "expand_as", "transpose", "permute", "t", "slice", "select", "split", "chunk",
     "split_with_sizes", "contiguous", "clone", "detach", "alias", "to", "_to_copy", "type_as",
     "dropout", "full", "ones", "zeros", "scalar_tensor", "arange", "full_like", "unbind", "narrow",
+    "broadcast_tensors",
 ))  # fmt: skip
 NORMS = ("softmax", "log_softmax", "layer_norm", "rms_norm", "batch_norm", "group_norm")
 MASKS = frozenset(("masked_fill", "where", "tril", "triu"))
@@ -55,7 +56,7 @@ def _named_norms(kept: list[str]) -> list[str]:
 def _elementwise(kept: Sequence[str]) -> bool:
     reductions = {"sum", "mean", "amax", "amin", "max", "min", "var", "std", "var_mean", "prod",
                   "linalg_vector_norm", "logsumexp", "any", "all"}  # fmt: skip
-    return not reductions & set(kept)
+    return not any(name in reductions or name.endswith("_loss") for name in kept)
 
 
 def _joined(kept: Sequence[str]) -> str:

@@ -41,10 +41,9 @@ class Nest:
 
 
 def nests(dag: Dag, stores: Iterable[Store]) -> list[Nest]:
-    """The loop nests that compute ``stores``."""
-    plain = [part for store in stores for part in _plain(dag, store)]
+    """The loop nests that compute ``stores``, which `plain` has made."""
     found: list[Nest] = []
-    ranked = [(_row_rank(store.node), store) for store in plain]
+    ranked = [(_row_rank(store.node), store) for store in stores]
     for rank, store in sorted(ranked, key=lambda pair: pair[0] is None):
         shape = store.node.shape
         rows = shape if rank is None else shape[:rank]
@@ -64,7 +63,7 @@ def _fits(nest: Nest, shape: Shape, rank: int | None) -> bool:
     return shape[: len(nest.rows)] == nest.rows and bool(nest.rows)
 
 
-def _plain(dag: Dag, store: Store) -> Iterator[Store]:
+def plain(dag: Dag, store: Store) -> Iterator[Store]:
     """``store`` without axes of size 1, merged axes and concatenations."""
     for axis in reversed([i for i, n in enumerate(store.node.shape) if n == 1]):
         strides = store.strides[:axis] + store.strides[axis + 1 :]
@@ -81,7 +80,7 @@ def _plain(dag: Dag, store: Store) -> Iterator[Store]:
             raise Unsupported("merged axes")
         store = replace(store, node=node, shape=inner, strides=finer)
         if 1 in inner:
-            yield from _plain(dag, store)
+            yield from plain(dag, store)
             return
     joined = _find(store.node, "cat")
     if joined is None:
@@ -92,7 +91,7 @@ def _plain(dag: Dag, store: Store) -> Iterator[Store]:
     for start, size in zip(accumulate(sizes, initial=0), sizes, strict=False):
         node = dag.view(store.node, Slice(axis, start, 1, size))
         offset = store.offset + start * store.strides[axis]
-        yield from _plain(dag, replace(store, node=node, shape=node.shape, offset=offset))
+        yield from plain(dag, replace(store, node=node, shape=node.shape, offset=offset))
 
 
 def _find(node: Node, op: str) -> Node | None:

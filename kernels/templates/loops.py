@@ -10,7 +10,7 @@ refuses.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 from torch import fx
@@ -22,11 +22,12 @@ from kernelite.kernels.templates._loops_aten import Lowering, input_strides
 from kernelite.kernels.templates._loops_axes import Loops, loops
 from kernelite.kernels.templates._loops_columns import write_columns
 from kernelite.kernels.templates._loops_emit import Options, RowWriter, indented
-from kernelite.kernels.templates._loops_ir import Unsupported
+from kernelite.kernels.templates._loops_ir import REDUCTIONS, Dag, Unsupported
 from kernelite.kernels.templates._loops_label import label
 from kernelite.kernels.templates._loops_machine import last_level_bytes, vector_bits
-from kernelite.kernels.templates._loops_nest import Store, nests
+from kernelite.kernels.templates._loops_nest import Store, nests, plain
 from kernelite.kernels.templates._loops_ops import MEMORY, computed, name_of
+from kernelite.kernels.templates._loops_stages import Stages
 from kernelite.problems.tensors import TensorSpec
 
 SERIAL_WORK = 20_000
@@ -51,9 +52,10 @@ class LoopsPlan:
 
     label: str
     space: Mapping[str, Sequence[Choice]]
-    nests: tuple[Loops, ...]
+    stages: tuple[tuple[Loops, ...], ...]
     inputs: Mapping[str, TensorSpec]
     outputs: Mapping[str, TensorSpec]
+    scratch: Mapping[str, TensorSpec]
 
     def render(self, choices: Choices) -> Kernel:
         """See `kernels.templates.Plan`."""
@@ -70,21 +72,16 @@ class LoopsPlan:
         return Kernel("cpp", self._source(options))
 
     def _source(self, options: Options) -> str:
-        used = {store.name for nest in self.nests for store in nest.nest.stores}
-        used |= {n.attr[0] for nest in self.nests for n in nest.order if n.op == "load"}
+        nests = [nest for stage in self.stages for nest in stage]
+        used = {store.name for nest in nests for store in nest.nest.stores}
+        used |= {n.attr[0] for nest in nests for n in nest.order if n.op == "load"}
         tensors = {**self.inputs, **self.outputs}
         args = [name for name in tensors if name in used]
         strided = {
             n: s for n, s in tensors.items() if n in used and s.stride != s.contiguous_stride
         }
         layouts = {name: spec.stride for name, spec in strided.items()}
-        body: list[str] = []
-        for number, nest in enumerate(self.nests):
-            writer = RowWriter(nest, options, number)
-            write_columns(writer)
-            body += writer.lines()
-        if options.parallel:
-            body = ["#pragma omp parallel", "{", *indented(body), "}"]
+        body = self._body(options)
         pragma = f'#pragma GCC target("prefer-vector-width={options.vector}")\n'
         parameters = ",\n    ".join(
             f"{'const ' if name in self.inputs else ''}{MEMORY[tensors[name].dtype][0]}*"
@@ -97,6 +94,22 @@ class LoopsPlan:
             + "\n".join(indented(body))
             + "\n}\n"
         )
+
+    def _body(self, options: Options) -> list[str]:
+        """The statements of the entry function."""
+        body: list[str] = []
+        for stage in self.stages:
+            if body and options.parallel:
+                body.append("#pragma omp barrier")
+            for nest in stage:
+                writer = RowWriter(nest, options, sum(line == "{" for line in body))
+                write_columns(writer)
+                body += writer.lines()
+        if options.parallel:
+            body = ["#pragma omp parallel", "{", *indented(body), "}"]
+        arrays = [f"alignas(64) {MEMORY[spec.dtype][0]} {name}[{max(spec.numel, 1)}];"
+                  for name, spec in self.scratch.items()]  # fmt: skip
+        return arrays + body
 
 
 def _plan(graph: fx.GraphModule) -> LoopsPlan:
@@ -112,7 +125,7 @@ def _plan(graph: fx.GraphModule) -> LoopsPlan:
         outputs[name] = TensorSpec(shape, strides, memory)
         if prod(shape):
             stores.append(Store(name, memory, node, shape, strides))
-    found = tuple(loops(nest) for nest in nests(lowering.dag, stores))
+    staged, scratch = _staged(lowering.dag, stores)
     inputs = {
         n.name: TensorSpec(
             tuple(n.meta["val"].shape), input_strides(n.meta["val"]), name_of(n.meta["val"].dtype)
@@ -120,7 +133,22 @@ def _plan(graph: fx.GraphModule) -> LoopsPlan:
         for n in graph.graph.nodes
         if n.op == "placeholder"
     }
-    return LoopsPlan(label(lowering.names), _space(found, outputs), found, inputs, outputs)
+    found = [nest for stage in staged for nest in stage]
+    space = _space(found, outputs)
+    return LoopsPlan(label(lowering.names), space, staged, inputs, outputs, scratch)
+
+
+def _staged(
+    dag: Dag, stores: Sequence[Store]
+) -> tuple[tuple[tuple[Loops, ...], ...], Mapping[str, TensorSpec]]:
+    """The nests of each stage, and the look of what passes between stages."""
+    simple = [part for store in stores for part in plain(dag, store)]
+    stages = Stages(dag)
+    last = [replace(store, node=stages.rewritten(store.node)) for store in simple]
+    found = tuple(
+        tuple(loops(nest) for nest in nests(dag, stage)) for stage in (*stages.found, last)
+    )
+    return found, stages.scratch
 
 
 def _space(
@@ -132,7 +160,7 @@ def _space(
         space["vector"] = widths
     written = sum(4 * spec.numel for spec in outputs.values())
     work = sum(prod(store.shape) for nest in found for store in nest.nest.stores)
-    work += sum(prod(n.args[0].shape) for nest in found for n in nest.order if n.op == "sum")
+    work += sum(prod(n.args[0].shape) for nest in found for n in nest.order if n.op in REDUCTIONS)
     large = written > last_level_bytes() // 2
     if written > 2**20:
         space["stream"] = (large, not large)
