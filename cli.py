@@ -25,11 +25,9 @@ if TYPE_CHECKING:
 
 DONE, FAILED, USAGE, ENVIRONMENT, STOPPED = 0, 1, 2, 3, 130
 WIDTH = 140  # of tables that go to a file or a pipe
+ABOUT = "Make a PyTorch model faster with new kernels, and prove it."
 
-app = typer.Typer(
-    add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
-    help="Make a PyTorch model faster with new kernels, and prove it.",
-)  # fmt: skip
+app = typer.Typer(add_completion=False, rich_markup_mode=None, help=ABOUT)
 archive = typer.Typer(rich_markup_mode=None, help="What was found, over all runs.")
 config = typer.Typer(rich_markup_mode=None, help="Options of optimize, and their origins.")
 app.add_typer(archive, name="archive")
@@ -133,10 +131,12 @@ def report(
     from kernelite.results import terminal as views
     from kernelite.results.fold import fold
 
-    found = fold(log.read(run))
     path = None if terminal else str(reports.write(run))
+    if path and not as_json:  # it is written even if the log cannot be read to its end
+        return typer.echo(path)
+    found = fold(log.read(run))
     document = {**summary.document(found), "schema": "kernelite.report/1", "report": path}
-    _answer(document, path or views.run_view(found), as_json)
+    _answer(document, views.run_view(found), as_json)
 
 
 @archive.command("list")
@@ -242,7 +242,7 @@ def _answer(document: dict[str, Any], view: RenderableType, as_json: bool) -> No
     if as_json:
         return typer.echo(documents.text(document))
     wide = None if sys.stdout.isatty() or "COLUMNS" in os.environ else WIDTH
-    Console(width=wide, highlight=False).print(view, markup=False, soft_wrap=isinstance(view, str))
+    Console(width=wide, highlight=False).print(view, markup=False)
 
 
 def _say(stage: str, text: str) -> None:

@@ -14,7 +14,7 @@ from kernelite.harness.verdict import Verdict
 from kernelite.kernels.backends import backend, backend_of
 from kernelite.kernels.devices import cpu
 from kernelite.kernels.kernel import Kernel
-from kernelite.problems.problem import Problem, read
+from kernelite.problems.problem import Problem, instantiate, read
 
 SCHEMA = "kernelite.check/1"
 NO_TIMING = Effort(rounds=0, baselines=())
@@ -44,6 +44,7 @@ def check(kernel: Kernel, problem: Problem, effort: Effort) -> Verdict:
         UsageError: the problem's file does not run.
         MachineError: a runner or the compiler could not do its work.
     """
+    instantiate(problem, 0)  # a problem that does not run says so before any server is started
     threads = torch.get_num_threads()
     server = Server()
     compiler = Server(COMPILER) if "compile" in effort.baselines else None

@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Group, RenderableType
 
 from kernelite.agent.tables import plain
-from kernelite.results import log, summary, terminal
+from kernelite.results import log, summary, terminal, wording
 from kernelite.results.fold import Run, fold
 
 
@@ -20,7 +20,7 @@ class Outcome:
     Attributes:
         document: What ``--json`` prints.
         view: What a person reads; without the single candidates.
-        won: Whether the model runs a kernel of ours and was verified with it.
+        won: Whether the patched model is verified, and faster than the best baseline.
     """
 
     document: dict[str, Any]
@@ -36,9 +36,7 @@ def read(folder: Path) -> Outcome:
         MachineError: its log cannot be read.
     """
     run = fold(log.read(folder))
-    verified = run.verified is not None and run.verified.verified is True
-    won = verified and any(site.winner for site in run.sites)
-    return Outcome(summary.document(run), _view(run), won)
+    return Outcome(summary.document(run), _view(run), wording.outcome(run) == "faster")
 
 
 def _view(run: Run) -> RenderableType:

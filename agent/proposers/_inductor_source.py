@@ -21,11 +21,12 @@ from kernelite.problems.tensors import TensorSpec
 ENTRY = "inductor"
 ALIGNMENT_BYTES = 64
 LARGEST_SCRATCH_BYTES = 1 << 30
+LARGEST_CONSTANT_BYTES = 1 << 16
 
 
 def write(
     program: Program, macros: Sequence[str],
-    arguments: Sequence[TensorSpec], outputs: Sequence[TensorSpec],
+    arguments: Sequence[TensorSpec], outputs: Sequence[TensorSpec], constants: Sequence[bytes],
 ) -> str:  # fmt: skip
     """The source of a `cpp` kernel that does what ``program`` does.
 
@@ -34,12 +35,13 @@ def write(
         macros: What Inductor defines for the vectors that its kernels use.
         arguments: The flat arguments as the program was compiled for them.
         outputs: How the reference's outputs look.
+        constants: The contents of the program's inputs behind the arguments.
 
     Raises:
         NotUnderstood: the program's inputs or outputs are not these, or outputs share memory.
     """
-    if program.inputs != len(arguments):
-        raise NotUnderstood(f"{program.inputs} inputs; the problem has {len(arguments)}")
+    if program.inputs != len(arguments) + len(constants):
+        raise NotUnderstood(f"{program.inputs} inputs; not {len(arguments)} + {len(constants)}")
     layouts = {f"in{i}": a.stride for i, a in enumerate(arguments) if not _row_major(a)}
     written = _outputs(program, outputs)
     layouts |= {f"out{i}": o.stride for i, o in enumerate(written) if not _row_major(o)}
@@ -53,6 +55,7 @@ def write(
     lines = [Launch(ENTRY, (*inputs, *results), layouts, headers="torch").as_comment()]
     lines += [f"#define {macro}" for macro in macros]
     lines += [HEADER, ""]
+    lines += [_table(f"in{i}", c) for i, c in enumerate(constants, start=len(arguments))]
     for name, function in program.functions.items():
         lines += [f"static void {name}{function.text}", ""]
     if scratch_bytes:
@@ -61,6 +64,17 @@ def write(
     lines.append(f'extern "C" void {ENTRY}({", ".join(parameters)}) {{')
     lines += [_call(program, call, places, offsets) for call in calls]
     return "\n".join([*lines, "}", ""])
+
+
+def _table(name: str, content: bytes) -> str:
+    """A constant tensor as the pointer that a kernel would get for it."""
+    if len(content) > LARGEST_CONSTANT_BYTES:
+        raise NotUnderstood(f"a constant of {len(content)} bytes")
+    values = ",".join(map(str, content or b"\0"))
+    return (
+        f"alignas({ALIGNMENT_BYTES}) static const unsigned char {name}_bytes[] = {{{values}}};\n"
+        f"static const void* const {name} = {name}_bytes;\n"
+    )
 
 
 def _row_major(look: TensorSpec) -> bool:

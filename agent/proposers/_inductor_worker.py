@@ -9,11 +9,13 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import NoReturn
 
 import torch
+from torch import fx
 from torch._inductor import config
 from torch._inductor.compile_fx import compile_fx
 from torch._inductor.cpu_vec_isa import pick_vec_isa
@@ -23,8 +25,8 @@ from kernelite.agent.proposers._inductor_source import write
 from kernelite.agent.proposers._inductor_wrapper import NotUnderstood, read
 from kernelite.errors import KerneliteError
 from kernelite.problems.graph import flat_graph
-from kernelite.problems.problem import Instance, Problem, instantiate
-from kernelite.problems.tensors import specs
+from kernelite.problems.problem import Problem, instantiate
+from kernelite.problems.tensors import TensorSpec, specs
 
 SETTINGS = {
     "fx_graph_cache": False,  # what is found there is not written again
@@ -50,19 +52,17 @@ def _stopped_when_written() -> Iterator[None]:
         GraphLowering.save_output_code = before
 
 
-def wrapper(instance: Instance) -> str:
-    """The module that Inductor writes for the instance's flat graph.
+def wrapper(graph: fx.GraphModule, inputs: Sequence[TensorSpec]) -> str:
+    """The module that Inductor writes for a graph without attributes.
 
     Raises:
         NotUnderstood: Inductor does not get as far as that.
-        NotTraceable: the model has no flat graph.
     """
-    graph = flat_graph(instance.model, instance.inputs)
     # Tensors of their own: two names for one tensor would become one input.
-    arguments = [spec.empty() for spec in specs(instance.arguments)]
+    tensors = [spec.empty() for spec in inputs]
     try:
         with torch.no_grad(), config.patch(SETTINGS), _stopped_when_written():
-            compile_fx(graph, arguments)
+            compile_fx(graph, tensors)
     except _Written as written:
         return str(written)
     except Exception as error:  # Inductor raises whatever its lowerings do
@@ -75,12 +75,39 @@ def answer(problem: Problem) -> dict[str, str | int]:
     """``source`` and ``kernels`` (their number), or ``refused`` with the reason."""
     try:
         instance = instantiate(problem, 0)
-        program = read(wrapper(instance))
-        arguments = specs(instance.arguments)
-        source = write(program, _macros(), arguments, instance.signature.outputs)
+        graph = flat_graph(instance.model, instance.inputs)
+        constants = _as_inputs(graph)
+        arguments = [_distinct(spec) for spec in specs(instance.arguments)]
+        program = read(wrapper(graph, [*arguments, *specs(constants)]))
+        outputs = instance.signature.outputs
+        source = write(program, _macros(), arguments, outputs, [_bytes(c) for c in constants])
     except KerneliteError as error:
         return {"refused": str(error)}
     return {"source": source, "kernels": len(program.functions)}
+
+
+def _as_inputs(graph: fx.GraphModule) -> list[torch.Tensor]:
+    """The graph's constants, row-major, made its last inputs: there the order is ours to know."""
+    last = [node for node in graph.graph.nodes if node.op == "placeholder"][-1:]
+    attributes = [node for node in graph.graph.nodes if node.op == "get_attr"]
+    constants = [getattr(graph, str(node.target)).contiguous() for node in attributes]
+    for index, node in reversed(list(enumerate(attributes))):
+        with graph.graph.inserting_after(*last):
+            node.replace_all_uses_with(graph.graph.placeholder(f"fixed{index}"))
+        graph.graph.erase_node(node)
+    for name in {str(node.target) for node in attributes}:
+        delattr(graph, name)
+    graph.recompile()
+    return constants
+
+
+def _bytes(tensor: torch.Tensor) -> bytes:
+    return tensor.reshape(-1).view(torch.uint8).numpy().tobytes()
+
+
+def _distinct(spec: TensorSpec) -> TensorSpec:
+    """Row-major instead of expanded: no copy can be laid out with one address for many elements."""
+    return replace(spec, stride=spec.contiguous_stride) if 0 in spec.stride else spec
 
 
 def _macros() -> list[str]:

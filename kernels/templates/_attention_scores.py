@@ -189,13 +189,21 @@ def _masked_by_constant(
         fill = float(added[0]) if added.numel() else -inf
     else:
         blocked, fill = (~mask.bool() if kept else mask.bool()), value
-    distance = torch.arange(shape[-1])[None, :] - torch.arange(shape[-2])[:, None]
-    seen = distance[~blocked]
-    low, high = (int(seen.min()), int(seen.max())) if seen.numel() else (1, 0)
-    if not torch.equal(~blocked, (distance >= low) & (distance <= high)):
+    low, high = _extent(~blocked)
+    if not torch.equal(~blocked, torch.ones_like(blocked).triu(low).tril(high)):
         return None
     band = Band(low, high, fill, added=value is None)
     return scores.then(band) if bool(blocked.any()) else scores
+
+
+def _extent(seen: torch.Tensor) -> tuple[int, int]:
+    """Least and greatest key less query that a mask (queries, keys) leaves visible."""
+    rows = seen.any(1).nonzero()[:, 0]
+    if not rows.numel():
+        return 1, 0
+    first = seen.byte().argmax(1)[rows] - rows
+    last = seen.shape[1] - 1 - seen.flip(1).byte().argmax(1)[rows] - rows
+    return int(first.min()), int(last.max())
 
 
 def settled(scores: Scores) -> tuple[Step, ...] | None:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import fx
 
-LARGEST_CONSTANT = 1 << 26
+LARGEST_CONSTANT = 1 << 25
 
 
 def op(node: Any) -> str:

@@ -31,6 +31,19 @@ def get_inputs():
     return [torch.randn(64, 64), torch.randn(64, 64)]
 """ + TAIL  # fmt: skip
 
+EXPANDED = HEAD + """
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("even", torch.arange(0, 128, 2).float(), persistent=False)
+        self.register_buffer("odd", torch.tensor(0.5), persistent=False)
+
+    def forward(self, x, row):
+        return torch.exp(-x.abs() / (self.even + self.odd)) + row
+
+def get_inputs():
+    return [torch.randn(128, 64), torch.randn(64).expand(128, 64)]
+""" + TAIL  # fmt: skip
+
 # Five outputs of three dtypes, one of them transposed; state, some of it unused; a constant
 # among the inputs; an input with transposed strides and one with gaps between its rows.
 MANY = HEAD + """
@@ -89,6 +102,11 @@ def test_generated_kernels_are_as_exact_as_the_reference(name: str) -> None:
 
 def test_many_outputs_state_and_strided_inputs_find_their_places() -> None:
     problem = Problem("many", MANY)
+    assert judged(problem, str(worker.answer(problem)["source"])) is None
+
+
+def test_constants_of_the_model_and_expanded_inputs_are_read_right() -> None:
+    problem = Problem("expanded", EXPANDED)
     assert judged(problem, str(worker.answer(problem)["source"])) is None
 
 
