@@ -229,10 +229,9 @@ def _check(options: Options) -> None:
     """Refuse what cannot work before anything is written."""
     if options.device != "cpu":
         raise UsageError(f"no device {options.device!r} here; there is: cpu; try --device cpu")
-    if options.backend != "all":
-        chosen = backend(options.backend)
-        if (missing := chosen.missing()) is not None:
-            raise MachineError(missing)
+    chosen = backend("cpp" if options.backend == "all" else options.backend)
+    if (missing := chosen.missing()) is not None:
+        raise MachineError(missing)
     log = options.out / "events.sqlite"
     if options.resume and not log.exists():
         raise UsageError(f"nothing to resume in {options.out}; leave --resume out")

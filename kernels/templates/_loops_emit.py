@@ -54,50 +54,47 @@ class RowWriter:
         self.scalars: dict[Node, str] = {}
         self.before: list[str] = []
         self.row: list[str] = []
-        self.block = self._block()
+        self.rows = list(loops.rows)
+        self.block, self.split = self._block()
         self.row_index = self._row_index()
 
     def lines(self) -> list[str]:
         """The nest's statements, once its passes are written."""
-        self._row_stores()
-        sizes = [axis.size for axis in self.loops.rows]
-        if self.block:
-            (axis,) = self.loops.columns[()]
-            sizes.append(-(-axis.size // self.block))
+        self.row_stores()
+        sizes = [axis.size for axis in self.rows]
+        if self.split:
+            sizes.append(-(-self.split.size // self.block))
         rows = prod(sizes)
         loop = [f"for (long r = 0; r < {rows}; ++r) {{", *indented(self.row), "}"]
         if self.options.parallel:
             loop.insert(0, f"#pragma omp for schedule({self.options.schedule}) nowait")
         after = ["kl_fence();"] if any("kl_stream(" in line for line in self.row) else []
-        return ["{", *indented([*self._buffers(), *self.before, *loop, *after]), "}"]
+        return ["{", *indented([*self.buffers_declared(), *self.before, *loop, *after]), "}"]
 
     def fresh(self, stem: str) -> str:
         """A name that this nest has not used."""
         self.names[stem] = self.names.get(stem, -1) + 1
         return f"{stem}{self.names[stem]}"
 
-    def _block(self) -> int:
-        """Columns per unit of work where that is less than a row, else 0."""
+    def _block(self) -> tuple[int, Axis | None]:
+        """Steps per unit of work of a loop that is cut into blocks, and that loop; or 0, None."""
         if not self.loops.elementwise or len(self.loops.columns[()]) != 1:
-            return 0
+            return 0, None
         (axis,) = self.loops.columns[()]
-        return self.options.block if axis.size > 2 * self.options.block else 0
+        return (self.options.block, axis) if axis.size > 2 * self.options.block else (0, None)
 
     def _row_index(self) -> list[tuple[str, Axis]]:
         """A C++ index for each outer loop; the statements that compute them go first."""
-        axes, divisor, found = list(self.loops.rows), 1, list[tuple[str, Axis]]()
+        axes, divisor, found = self.rows, 1, list[tuple[str, Axis]]()
         left = "r"
-        if self.block:
-            (axis,) = self.loops.columns[()]
-            count = -(-axis.size // self.block)
-            self.row.append(f"const long begin = r % {count} * {self.block};")
-            if axis.size % self.block:
-                self.row.append(
-                    f"const long n = {axis.size} - begin < {self.block} ? "
-                    f"{axis.size} - begin : {self.block};"
-                )
-            divisor = count
-            found.append(("begin", axis))
+        if self.split:
+            size, block = self.split.size, self.block
+            divisor = -(-size // block)
+            self.row.append(f"const long begin = r % {divisor} * {block};")
+            if size % block:
+                rest = f"{size} - begin"
+                self.row.append(f"const long n = {rest} < {block} ? {rest} : {block};")
+            found.append(("begin", self.split))
         for position, axis in reversed(list(enumerate(axes))):
             text = left if divisor == 1 else f"({left} / {divisor})"
             text = text if position == 0 else f"{text} % {axis.size}"
@@ -110,7 +107,7 @@ class RowWriter:
             divisor *= axis.size
         return found
 
-    def _buffers(self) -> list[str]:
+    def buffers_declared(self) -> list[str]:
         found = []
         for (context, node), name in self.buffers.items():
             size = self.block or prod(axis.size for axis in self.loops.columns[context])
@@ -129,10 +126,11 @@ class RowWriter:
         if self.levels.in_columns(node):
             return None
         if node not in self.scalars:
-            self.scalars[node] = self._scalar(node)
+            self.scalars[node] = self.compute(node)
         return self.scalars[node]
 
-    def _scalar(self, node: Node) -> str:
+    def compute(self, node: Node) -> str:
+        """C++ of a row-level node; the statement that computes it is added."""
         if node.op == "const":
             return literal(node.attr, node.dtype)
         if node.op in ("load", "iota"):
@@ -183,7 +181,8 @@ class RowWriter:
             and (self.levels.in_columns(store.node) and store.node.dtype == "float")
         )
 
-    def _row_stores(self) -> None:
+    def row_stores(self) -> None:
+        """Add the stores of what does not change along the columns."""
         for store in self.loops.nest.stores:
             if not in_columns(self.loops, store):
                 text = to_memory(str(self.scalar(store.node)), store.node.dtype, store.memory)

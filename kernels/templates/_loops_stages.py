@@ -113,7 +113,7 @@ class Stages:
         """The name of a new intermediate result, to be stored one stage after what it reads."""
         if prod(small.shape) > MOST_ELEMENTS:
             raise Unsupported("an intermediate result this large")
-        name, memory = f"scratch{len(self.scratch)}", MEMORY[node.dtype]
+        name, memory = f"scratch{len(self.scratch)}", MEMORY[small.dtype]
         spec = TensorSpec(small.shape, (), memory)
         spec = TensorSpec(small.shape, spec.contiguous_stride, memory)
         self.scratch[name] = spec

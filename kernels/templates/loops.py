@@ -24,6 +24,7 @@ from kernelite.kernels.templates._loops_columns import write_columns
 from kernelite.kernels.templates._loops_emit import Options, RowWriter, indented
 from kernelite.kernels.templates._loops_ir import REDUCTIONS, Dag, Unsupported
 from kernelite.kernels.templates._loops_label import label
+from kernelite.kernels.templates._loops_lanes import LaneWriter, lane_axis, write_lanes
 from kernelite.kernels.templates._loops_machine import last_level_bytes, vector_bits
 from kernelite.kernels.templates._loops_nest import Store, nests, plain
 from kernelite.kernels.templates._loops_ops import MEMORY, computed, name_of
@@ -102,14 +103,24 @@ class LoopsPlan:
             if body and options.parallel:
                 body.append("#pragma omp barrier")
             for nest in stage:
-                writer = RowWriter(nest, options, sum(line == "{" for line in body))
-                write_columns(writer)
-                body += writer.lines()
+                body += _written(nest, options, sum(line == "{" for line in body))
         if options.parallel:
             body = ["#pragma omp parallel", "{", *indented(body), "}"]
         arrays = [f"alignas(64) {MEMORY[spec.dtype][0]} {name}[{max(spec.numel, 1)}];"
                   for name, spec in self.scratch.items()]  # fmt: skip
         return arrays + body
+
+
+def _written(nest: Loops, options: Options, number: int) -> list[str]:
+    """The C++ of one nest, with columns or with rows in the vectors' lanes."""
+    lane = lane_axis(nest)
+    if lane is None:
+        writer = RowWriter(nest, options, number)
+        write_columns(writer)
+        return writer.lines()
+    in_lanes = LaneWriter(nest, options, number, lane)
+    write_lanes(in_lanes)
+    return in_lanes.lines()
 
 
 def _plan(graph: fx.GraphModule) -> LoopsPlan:
