@@ -13,7 +13,13 @@ from itertools import accumulate
 from math import prod
 
 from kernelite.kernels.templates._loops_ir import REDUCTIONS, Dag, Node, Unsupported
-from kernelite.kernels.templates._loops_views import Reshape, Select, Slice, reshaped_strides
+from kernelite.kernels.templates._loops_views import (
+    Permute,
+    Reshape,
+    Select,
+    Slice,
+    reshaped_strides,
+)
 
 Shape = tuple[int, ...]
 COMBINE = {"sum": "add", "prod": "mul", "max": "maximum", "min": "minimum", "any": "or",
@@ -43,7 +49,8 @@ class Nest:
 def nests(dag: Dag, stores: Iterable[Store]) -> list[Nest]:
     """The loop nests that compute ``stores``, which `plain` has made."""
     found: list[Nest] = []
-    ranked = [(_row_rank(store.node), store) for store in stores]
+    ordered = [_rows_first(dag, store) for store in stores]
+    ranked = [(_row_rank(store.node), store) for store in ordered]
     for rank, store in sorted(ranked, key=lambda pair: pair[0] is None):
         shape = store.node.shape
         rows = shape if rank is None else shape[:rank]
@@ -156,20 +163,37 @@ def depends(node: Node, memo: dict[Node, frozenset[int]]) -> frozenset[int]:
     return memo[node]
 
 
-def _row_rank(node: Node) -> int | None:
-    """How many leading axes the reductions in ``node`` need; None if there are none."""
+def _row_axes(node: Node) -> frozenset[int] | None:
+    """Axes that the reductions in ``node`` change along; None if there are none."""
     memo: dict[Node, frozenset[int]] = {}
-    ranks = []
+    found: frozenset[int] | None = None
     seen: set[Node] = set()
     stack = [node]
     while stack:
         here = stack.pop()
         if here.op in REDUCTIONS:
-            ranks.append(1 + max(depends(here, memo), default=-1))
+            found = (found or frozenset()) | depends(here, memo)
         elif here not in seen:
             seen.add(here)
             stack += here.args
-    return max(ranks, default=None)
+    return found
+
+
+def _rows_first(dag: Dag, store: Store) -> Store:
+    """``store`` with the axes that its reductions change along in front of the others."""
+    axes = _row_axes(store.node)
+    order = tuple(sorted(range(len(store.shape)), key=lambda axis: axis not in (axes or ())))
+    if axes is None or order == tuple(range(len(order))):
+        return store
+    view = Permute(order)
+    shape, strides = view.shape(store.shape), view.shape(store.strides)
+    return replace(store, node=dag.view(store.node, view), shape=shape, strides=strides)
+
+
+def _row_rank(node: Node) -> int | None:
+    """How many leading axes the reductions in ``node`` need; None if there are none."""
+    axes = _row_axes(node)
+    return None if axes is None else 1 + max(axes, default=-1)
 
 
 class _Local:

@@ -156,6 +156,20 @@ def test_group_norm_reduces_over_channels_and_space() -> None:
     check(nn.GroupNorm(2, 6), [random(2, 6, 4, 5)])
 
 
+def test_reductions_over_an_inner_axis_put_neighbouring_rows_in_lanes() -> None:
+    model = Model(lambda m, x: (F.softmax(x, 1), x.sum(1), x.amax(1)))
+    check(model, [random(3, 700, 70)])
+
+
+def test_a_reduction_of_everything_is_split_among_threads() -> None:
+    check(Model(lambda m, x: (x - x.mean(), x.square().mean())), [random(512, 300)])
+
+
+def test_a_loss_over_rows_may_reduce_what_each_row_reduced() -> None:
+    model = Model(lambda m, x, y: 1 - F.cosine_similarity(x, y).mean())
+    check(model, [random(64, 99), random(64, 1)])
+
+
 def test_nan_and_infinity_come_out_as_from_torch() -> None:
     rows = torch.tensor([[1.0, NAN, 3.0], [INF, 1.0, 2.0], [-INF] * 3, [-INF, 0.0, 1.0]])
     model = Model(lambda m, x: (x.clamp(-1, 1), F.relu(x), x.amax(-1), F.softmax(x, -1)))
