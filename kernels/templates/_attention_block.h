@@ -2,23 +2,21 @@
 // The constants come from the generated text before this one.
 
 constexpr int ROWS = GROUP * TQ;  // queries that share one K and V
-constexpr int LANES = NATIVE_LANES > 4 && ROWS <= NATIVE_LANES / 2 ? (ROWS <= 4 ? 4 : NATIVE_LANES / 2)
-                                                                   : NATIVE_LANES;
+constexpr int smaller(int a, int b) { return a < b ? a : b; }
+constexpr int ceil_div(int a, int b) { return (a + b - 1) / b; }
+constexpr int ENOUGH_LANES = ROWS <= 4 ? 4 : ROWS <= 8 ? 8 : 16;
+constexpr int LANES = smaller(smaller(NATIVE_LANES, MOST_LANES), ENOUGH_LANES);
 typedef float Lanes __attribute__((vector_size(4 * LANES), may_alias));
 typedef int Numbers __attribute__((vector_size(4 * LANES), may_alias));
 
-constexpr int smaller(int a, int b) { return a < b ? a : b; }
-constexpr int ceil_div(int a, int b) { return (a + b - 1) / b; }
 constexpr int VECTORS = smaller(smaller(UNROLL, REGISTERS / 8), ceil_div(ROWS, LANES));
 constexpr int WIDTH = VECTORS * LANES;  // queries in a group
 constexpr int GROUPS = smaller(ceil_div(BLOCK_Q, WIDTH), ceil_div(ROWS, WIDTH));
 constexpr int BLOCK = GROUPS * WIDTH;
 constexpr int BLOCKS = ceil_div(ROWS, BLOCK);
 constexpr int KEYS = smaller(BLOCK_K, TK);
-constexpr int BROADCASTS = smaller((REGISTERS - 1 - VECTORS) / VECTORS, 12);
 
 struct alignas(64) Group {
-  float query[DK][WIDTH], output[DV][WIDTH];
   float top[WIDTH], total[WIDTH], shrink[WIDTH];
   int position[WIDTH];
   long lead[WIDTH];
@@ -31,6 +29,25 @@ KL_INLINE Lanes load(const float* from) {
   return value;
 }
 KL_INLINE void store(float* to, Lanes value) { __builtin_memcpy(to, &value, sizeof value); }
+
+static void begin(Group& group, long key_lead, int first_row) {
+  group.first_position = TQ;
+  group.last_position = 0;
+  for (int i = 0; i < WIDTH; ++i) {
+    const int row = smaller(first_row + i, ROWS - 1), position = row % TQ;
+    group.lead[i] = key_lead * GROUP + row / TQ;
+    group.position[i] = position;
+    group.first_position = smaller(position, group.first_position);
+    group.last_position = -smaller(-position, -group.last_position);
+    group.top[i] = -kl_inf;
+    group.total[i] = 0;
+  }
+}
+
+// What a row's sum of weighted values must be multiplied by.
+KL_INLINE float share(const Group& group, int i) {
+  return HIDDEN_ROWS_ARE_ZERO && group.total[i] == 0 ? 0.0f : OUT_SCALE / group.total[i];
+}
 
 // Exchanges the off-diagonal S x S blocks of a square tile, for S = 1, 2, 4 ..
 template <int S, int... L>

@@ -57,7 +57,9 @@ def program(attention: Attention, choices: Choices, layouts: Mapping[str, tuple[
     parts = [launch.as_comment(), MACHINE, _constants(attention, choices)]
     parts += [_mask(attention, number, mask) for number, mask in enumerate(masks)]
     parts += [(FOLDER / "_attention_block.h").read_text(), _reading(masks), _adjusting(attention)]
-    parts += [(FOLDER / "_attention.h").read_text(), _entry(attention, masks, choices)]
+    body = "_attention_columns.h" if choices["lanes"] == "columns" else "_attention_lanes.h"
+    parts += [(FOLDER / name).read_text() for name in (body, "_attention.h")]
+    parts += [_entry(attention, masks, choices)]
     return "\n".join(parts)
 
 
@@ -66,7 +68,8 @@ def _constants(attention: Attention, choices: Choices) -> str:
     sizes = {"GROUP": group_size(attention), "TQ": scores.queries, "TK": scores.keys,
              "DK": scores.q.layout.shape[2], "DV": v.layout.shape[2],
              "BLOCK_Q": choices["block_q"], "BLOCK_K": choices["block_k"],
-             "UNROLL": choices["unroll"]}  # fmt: skip
+             "UNROLL": choices.get("unroll", 1),
+             "MOST_LANES": 4 if choices["lanes"] == "columns" else choices["lanes"]}  # fmt: skip
     steps: dict[str, int | None] = {}
     named = {"Q": scores.q.layout, "K": scores.k.layout, "V": v.layout, "OUT": attention.out}
     for name, layout in named.items():

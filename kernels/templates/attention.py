@@ -20,6 +20,7 @@ from kernelite.kernels.templates._match_source import layouts
 
 # A block of queries and its results live on a thread's stack.
 LARGEST_BLOCK_BYTES = 1 << 20
+FEW_ROWS = 4  # queries; more of them fill a vector well enough
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,16 +40,26 @@ class AttentionPlan:
 
     @property
     def space(self) -> Mapping[str, tuple[Choice, ...]]:
-        """Sizes of query and key blocks, vectors per register block, OpenMP's schedule."""
-        rows = group_size(self.attention) * self.attention.scores.queries
-        keys = self.attention.scores.keys
+        """Block sizes, what lies in the lanes and in registers, OpenMP's schedule."""
+        scores, v = self.attention.scores, self.attention.v
+        rows = group_size(self.attention) * scores.queries
         blocks = [size for size in (128, 64, 32, 256, 16) if self._block_bytes(size) is not None]
-        unrolls = sorted((2, 4, 1), key=lambda n: (-(-rows // (16 * n)) * n, abs(n - 2)))
-        return {
-            "block_q": tuple(size for size in blocks if size < 2 * rows) or (blocks[-1],),
-            "block_k": tuple(size for size in (32, 64, 16, 128, 256) if size < 2 * keys) or (16,),
-            "unroll": tuple(n for n in unrolls if n * 16 < 2 * rows) or (1,),
+        few = rows <= FEW_ROWS and scores.k.layout.step(2) == v.layout.step(2) == 1
+        shared: dict[str, tuple[Choice, ...]] = {
+            "block_k": tuple(n for n in (32, 64, 16, 128, 256) if n < 2 * scores.keys) or (16,),
             "schedule": ("dynamic", "static"),
+        }
+        if few:
+            return {"lanes": ("columns", 4), "block_q": (16,), **shared}
+        # Half vectors where whole ones would be filled with too many rows that do not exist.
+        halves = rows > 8 and -(-rows // 8) * 8 <= 0.8 * (-(-rows // 16) * 16)
+        wide = 8 if halves else 16
+        unrolls = sorted((2, 3, 4, 1), key=lambda n: _padded(rows, n, wide))
+        return {
+            "block_q": tuple(n for n in blocks if n < 2 * rows) or (blocks[-1],),
+            "lanes": (8, 16) if halves else (16, 8),
+            "unroll": tuple(n for n in unrolls if n * 8 < 2 * rows) or (1,),
+            **shared,
         }
 
     def render(self, choices: Choices) -> Kernel:
@@ -59,6 +70,11 @@ class AttentionPlan:
         """Stack that a block takes; None if that is too much."""
         wide = self.attention.scores.q.layout.shape[-1] + self.attention.v.layout.shape[-1]
         return total if (total := 4 * size * wide) <= LARGEST_BLOCK_BYTES else None
+
+
+def _padded(rows: int, vectors: int, lanes: int) -> int:
+    """Lanes that ``rows`` take in register blocks of so many vectors."""
+    return -(-rows // (vectors * lanes)) * vectors
 
 
 def _kind(step: object, queries: int) -> str:

@@ -179,7 +179,7 @@ def test_a_finite_mask_leaves_a_padded_row_its_average() -> None:
 @pytest.mark.parametrize(
     "choices",
     [
-        {"block_q": 16, "block_k": 16, "unroll": 1, "schedule": "static"},
+        {"block_q": 16, "block_k": 16, "lanes": 8, "unroll": 3, "schedule": "static"},
         {"block_q": 256, "block_k": 64, "unroll": 4},
     ],
 )
