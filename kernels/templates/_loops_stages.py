@@ -1,14 +1,17 @@
-"""Reductions that must be finished before a nest begins, and go through memory.
+"""Values that must be finished before a nest begins, and go through memory.
 
-Two kinds: a reduction inside the columns of another one, and one with so few
-results that computing each in one thread would leave the others idle.  The
-latter is split in two: many partial results, then their reduction.
+Three kinds: a reduction inside the columns of another one; a reduction with so
+few results that computing each in one thread would leave the others idle,
+which is split in two, many partial results and their reduction; and what is
+dear and the same in every row, which becomes a table.
 """
 
 from __future__ import annotations
 
 from math import prod
 
+from kernelite.kernels.templates._loops_axes import reachable
+from kernelite.kernels.templates._loops_body import cost
 from kernelite.kernels.templates._loops_ir import REDUCTIONS, Dag, Node, Unsupported
 from kernelite.kernels.templates._loops_nest import Store, depends
 from kernelite.kernels.templates._loops_views import Reshape, Select
@@ -19,12 +22,14 @@ MEMORY = {"float": "float32", "double": "float64", "int64_t": "int64", "int": "i
 FEW_RESULTS = 8
 MANY_ELEMENTS = 2**16
 PARTS = 1024
-MOST_ELEMENTS = 2**15
+ROWS_PER_TABLE = 16
+DEAR = 8.0
+MOST_ELEMENTS = 2**17
 """Of one intermediate result: they live on the caller's stack."""
 
 
 class Stages:
-    """Takes such reductions out of stores.
+    """Takes such values out of stores.
 
     Attributes:
         scratch: Look of each intermediate result, by name.
@@ -42,8 +47,11 @@ class Stages:
         self.axes: dict[Node, frozenset[int]] = {}
 
     def rewritten(self, node: Node) -> Node:
-        """``node`` with loads where such reductions were."""
+        """``node`` with loads where such values were."""
         if node not in self.memo:
+            if self._is_table(node):
+                self.memo[node] = self._moved(node)
+                return self.memo[node]
             args = [self.rewritten(arg) for arg in node.args]
             if node.op in REDUCTIONS:
                 self.memo[node] = self._reduction(node, args[0])
@@ -51,6 +59,17 @@ class Stages:
                 done = self.dag.make(node.op, args, node.shape, node.dtype, node.attr)
                 self.memo[node] = done
         return self.memo[node]
+
+    def _is_table(self, node: Node) -> bool:
+        """Whether ``node`` is dear and the same in every row: a table of one row is cheaper."""
+        axes = depends(node, self.axes)
+        entries = prod(node.shape[axis] for axis in axes)
+        return (
+            len(node.shape) - 1 in axes
+            and entries <= min(MOST_ELEMENTS, prod(node.shape) // ROWS_PER_TABLE)
+            and cost(node, {}) >= DEAR
+            and not any(here.op in REDUCTIONS for here in reachable([node]))
+        )
 
     def _reduction(self, node: Node, arg: Node) -> Node:
         arg = self._without_inner(arg, len(node.shape))
