@@ -12,7 +12,7 @@ from kernelite.kernels.templates._loops_nest import Store
 from kernelite.kernels.templates._loops_ops import CXX, MEMORY
 from kernelite.kernels.templates._loops_passes import in_columns, passes
 
-STACK_ELEMENTS = 4096
+STACK_ELEMENTS = 2**16
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,12 +108,17 @@ class RowWriter:
         return found
 
     def buffers_declared(self) -> list[str]:
+        """Declarations of the row buffers; on the thread's stack unless they are huge."""
         found = []
         for (context, node), name in self.buffers.items():
-            size = self.block or prod(axis.size for axis in self.loops.columns[context])
+            size = self.buffer_size(context)
             kind = "alignas(64)" if size <= STACK_ELEMENTS else "alignas(64) static thread_local"
             found.append(f"{kind} {node.dtype} {name}[{size}];")
         return found
+
+    def buffer_size(self, context: Shape) -> int:
+        """Elements of a buffer for what these column loops compute."""
+        return self.block or prod(axis.size for axis in self.loops.columns[context])
 
     def offset(self, strides: Shape, offset: int) -> str:
         """The element of a tensor where the present row begins, as ``+ ..`` terms."""

@@ -7,6 +7,8 @@ columns together; every row is one lane, and what a row knows is an array.
 
 from __future__ import annotations
 
+from math import prod
+
 from kernelite.kernels.templates._loops_accumulate import Accumulator
 from kernelite.kernels.templates._loops_axes import Axis, Levels, Loops, Shape
 from kernelite.kernels.templates._loops_body import Body, from_memory, to_memory
@@ -101,15 +103,9 @@ class LaneWriter(RowWriter):
                 text = str(self.scalar(store.node))
                 self.row += self.simd([self.target(store, [("l", self.lane)], text)])
 
-    def buffers_declared(self) -> list[str]:
-        """See `RowWriter.buffers_declared`: a value per column and lane."""
-        found = []
-        for (context, node), name in self.buffers.items():
-            size = self.width
-            for axis in self.loops.columns[context]:
-                size *= axis.size
-            found.append(f"alignas(64) static thread_local {node.dtype} {name}[{size}];")
-        return found
+    def buffer_size(self, context: Shape) -> int:
+        """See `RowWriter.buffer_size`: a value per column and lane."""
+        return self.width * prod(axis.size for axis in self.loops.columns[context])
 
     def streams(self, store: Store) -> bool:
         """Never: a block of rows is written in short pieces."""

@@ -20,6 +20,7 @@ from kernelite.kernels.launch import Launch
 from kernelite.kernels.templates import Choice, Choices
 from kernelite.kernels.templates._loops_aten import Lowering, input_strides
 from kernelite.kernels.templates._loops_axes import Loops, loops
+from kernelite.kernels.templates._loops_body import cost
 from kernelite.kernels.templates._loops_columns import write_columns
 from kernelite.kernels.templates._loops_emit import Options, RowWriter, indented
 from kernelite.kernels.templates._loops_ir import REDUCTIONS, Dag, Unsupported
@@ -31,8 +32,10 @@ from kernelite.kernels.templates._loops_ops import MEMORY, computed, name_of
 from kernelite.kernels.templates._loops_stages import Stages
 from kernelite.problems.tensors import TensorSpec
 
-SERIAL_WORK = 20_000
-"""Element operations below which waking threads costs more than they save."""
+SERIAL_NS = 12_000
+"""Run time on one thread below which waking others costs more than they save."""
+ELEMENT_NS, OPERATION_NS = 0.05, 0.03
+"""Time per element for memory and for one vector instruction, as measured in cache."""
 ENTRY = "kernel"
 
 
@@ -170,20 +173,31 @@ def _space(
     if widths := vector_bits():
         space["vector"] = widths
     written = sum(4 * spec.numel for spec in outputs.values())
-    work = sum(prod(store.shape) for nest in found for store in nest.nest.stores)
-    work += sum(prod(n.args[0].shape) for nest in found for n in nest.order if n.op in REDUCTIONS)
+    long = _serial_ns(found) > SERIAL_NS
     large = written > last_level_bytes() // 2
     if written > 2**20:
         space["stream"] = (large, not large)
-    space["parallel"] = (work > SERIAL_WORK, work <= SERIAL_WORK)
+    space["parallel"] = (long, not long)
     if any(not nest.elementwise for nest in found):
         space["keep"] = (True, False)
         space["lanes"] = (64, 32, 16)
     if any(nest.elementwise for nest in found):
         space["block"] = (4096, 1024, 16384)
-    if work > SERIAL_WORK:
+    if long:
         space["schedule"] = ("static", "dynamic, 4", "dynamic, 16")
     return space
+
+
+def _serial_ns(found: Sequence[Loops]) -> float:
+    """About how long one thread takes when everything is in its cache."""
+    walks = [(store.shape, store.node) for nest in found for store in nest.nest.stores]
+    walks += [
+        (node.args[0].shape, node.args[0])
+        for nest in found
+        for node in nest.order
+        if node.op in REDUCTIONS
+    ]
+    return sum(prod(shape) * (ELEMENT_NS + OPERATION_NS * cost(node, {})) for shape, node in walks)
 
 
 TEMPLATE = LoopsTemplate()

@@ -170,6 +170,26 @@ def test_a_loss_over_rows_may_reduce_what_each_row_reduced() -> None:
     check(model, [random(64, 99), random(64, 1)])
 
 
+FUNCTIONS = (
+    torch.exp, torch.expm1, torch.log, torch.log1p, torch.tanh, torch.erf, torch.sigmoid,
+    torch.sin, torch.cos, torch.rsqrt,
+)  # fmt: skip
+
+
+def test_functions_err_by_a_few_units_in_the_last_place_at_most() -> None:
+    x = torch.cat([random(5000) * scale for scale in (1e-20, 1e-3, 1.0, 10.0, 80.0)])
+    edges = torch.tensor([0.0, -0.0, INF, -INF, NAN, 88.72, 88.73, -87.3, -104.0, 1e-40])
+    x = torch.cat([x, edges])
+    found = computed(Model(lambda m, x: tuple(f(x) for f in FUNCTIONS)), [x])
+    for function, mine in zip(FUNCTIONS, found, strict=True):
+        truth = function(x.double())
+        near = truth.float()
+        unit = torch.nextafter(near.abs(), torch.tensor(INF)) - near.abs()
+        normal = near.isfinite() & (near.abs() > 1.2e-38)
+        assert ((mine - truth).abs() <= 3 * unit)[normal].all(), function
+        torch.testing.assert_close(mine, near, rtol=1e-6, atol=1.2e-38, equal_nan=True)
+
+
 def test_nan_and_infinity_come_out_as_from_torch() -> None:
     rows = torch.tensor([[1.0, NAN, 3.0], [INF, 1.0, 2.0], [-INF] * 3, [-INF, 0.0, 1.0]])
     model = Model(lambda m, x: (x.clamp(-1, 1), F.relu(x), x.amax(-1), F.softmax(x, -1)))
