@@ -102,15 +102,13 @@ def _einsum(node: fx.Node) -> Product | None:
     terms = inputs.replace(" ", "").split(",")
     if not arrow or len(terms) != 2 or len(tensors) != 2:
         return None
-    ranks = [len(shape_of(t)) for t in tensors]
-    hidden = max(r - len(t) + 3 for t, r in zip(terms, ranks, strict=True)) if "." in inputs else 0
-    (left, right), out = (
-        [
-            t.replace("...", "ABCDEFGH"[hidden - (r - len(t) + 3) : hidden]) if "." in t else t
-            for t, r in zip(terms, ranks, strict=True)
-        ],
-        out.replace(" ", "").replace("...", "ABCDEFGH"[:hidden]),
-    )
+    # The dimensions that each term's ellipsis stands for, the last ones in common.
+    dots = [len(shape_of(x)) - len(t) + 3 if "." in t else 0
+            for x, t in zip(tensors, terms, strict=True)]  # fmt: skip
+    most = max(dots)
+    left, right = (t.replace("...", "ABCDEFGH"[most - n : most])
+                   for t, n in zip(terms, dots, strict=True))  # fmt: skip
+    out = out.replace(" ", "").replace("...", "ABCDEFGH"[:most])
     if any(len(set(t)) != len(t) for t in (left, right, out)) or len(out) < 2:
         return None
     first, second = tensors

@@ -148,7 +148,9 @@ def _contracted(node: fx.Node) -> Bags | None:
     if op(node) in ("bmm", "matmul"):
         named = fields(node)
         left, right = named["self"], named["other" if op(node) == "matmul" else "mat2"]
-        if shape_of(left) != (*shape_of(right)[:-2], 1, shape_of(right)[-2]):
+        if len(shape_of(right)) < 3 or shape_of(left)[-2:] != (1, shape_of(right)[-2]):
+            return None
+        if shape_of(left)[:-2] != shape_of(right)[:-2]:
             return None
     elif op(node) == "einsum" and len(fields(node)["tensors"]) == 2:
         equation, (left, right) = fields(node)["equation"].replace(" ", ""), fields(node)["tensors"]
