@@ -105,6 +105,7 @@ class Levels:
         self.inner = shape.inner
         self.axes: dict[Node, frozenset[int]] = {}
         self.level: dict[Node, int] = {}
+        self.outer: dict[Node, bool] = {}
         for node in shape.order:
             above = max((self.level[arg] for arg in node.args), default=0)
             self.level[node] = above + (node.op in REDUCTIONS)
@@ -115,6 +116,8 @@ class Levels:
 
     def in_rows(self, node: Node) -> bool:
         """Whether ``node`` changes from row to row only."""
-        return not self.in_columns(node) and bool(
-            node.op in REDUCTIONS or depends(node, self.axes) or any(map(self.in_rows, node.args))
-        )
+        if node not in self.outer:
+            own = node.op in REDUCTIONS or bool(depends(node, self.axes))
+            changes = own or any([self.in_rows(arg) for arg in node.args])
+            self.outer[node] = changes and not self.in_columns(node)
+        return self.outer[node]

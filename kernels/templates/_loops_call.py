@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from kernelite.kernels.templates._loops_ir import Dag, Node
+from kernelite.kernels.templates._loops_ir import Dag, Node, Unsupported
 from kernelite.kernels.templates._loops_ops import Ops
 
 
@@ -37,6 +37,8 @@ class Call:
         return first
 
     def __getitem__(self, name: str) -> Any:
+        if name not in self.named:
+            raise Unsupported(f"an overload without {name}")
         return self.named[name]
 
     def get(self, name: str) -> Any:

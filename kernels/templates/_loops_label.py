@@ -13,13 +13,13 @@ SILENT = frozenset((
 ))  # fmt: skip
 NORMS = ("softmax", "log_softmax", "layer_norm", "rms_norm", "batch_norm", "group_norm")
 MASKS = frozenset(("masked_fill", "where", "tril", "triu"))
-COMPARISONS = frozenset(("eq", "ne", "lt", "le", "gt", "ge", "bitwise_not", "logical_not"))
+COMPARISONS = frozenset(("eq", "ne", "lt", "le", "gt", "ge", "bitwise_not", "logical_not", "and"))
 LONGEST = 5
 
 
 def label(names: Sequence[str]) -> str:
     """The operation in the field's words: ``add + rms_norm``, ``softmax (masked)``, ``swiglu``."""
-    kept = [name.lstrip("_") for name in names if name not in SILENT]
+    kept = [name.strip("_") for name in names if name not in SILENT]
     distinct = set(kept)
     if "silu" in distinct and distinct <= {"silu", "mul"}:
         return "swiglu" if "mul" in distinct else "silu"

@@ -39,6 +39,7 @@ class LaneWriter(RowWriter):
 
     def __init__(self, loops: Loops, options: Options, number: int, lane: Axis) -> None:
         self.lane, self.width = lane, min(options.lanes, 1 << (lane.size - 1).bit_length())
+        self.laned: dict[Node, bool] = {}
         super().__init__(loops, options, number)
         self.count = "n" if lane.size % self.width else str(self.width)
 
@@ -48,8 +49,11 @@ class LaneWriter(RowWriter):
 
     def in_lanes(self, node: Node) -> bool:
         """Whether ``node`` changes from row to row of a block."""
-        along = self.lane.axis in depends(node, self.levels.axes)
-        return along or node.op in REDUCTIONS or any(map(self.in_lanes, node.args))
+        if node not in self.laned:
+            along = self.lane.axis in depends(node, self.levels.axes)
+            below = along or node.op in REDUCTIONS or any([self.in_lanes(a) for a in node.args])
+            self.laned[node] = below
+        return self.laned[node]
 
     def compute(self, node: Node) -> str:
         """See `RowWriter.compute`; what differs between lanes becomes an array."""

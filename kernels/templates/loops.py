@@ -46,7 +46,7 @@ class LoopsTemplate:
         """See `kernels.templates.Template`."""
         try:
             return _plan(graph)
-        except Unsupported:
+        except (Unsupported, RecursionError):  # thousands of operators in a chain
             return None
 
 
@@ -135,6 +135,8 @@ def _plan(graph: fx.GraphModule) -> LoopsPlan:
         val = leaf.meta["val"]
         shape, strides = tuple(map(int, val.shape)), input_strides(val)
         memory, name = name_of(val.dtype), f"out{index}"
+        if strides != tuple(val.stride()):
+            raise Unsupported("an output whose elements share memory")
         node = lowering.dag.cast(lowering.dag.expand(node, shape), computed(val.dtype))
         outputs[name] = TensorSpec(shape, strides, memory)
         if prod(shape):
