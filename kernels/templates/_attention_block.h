@@ -69,13 +69,20 @@ KL_INLINE void transpose(Lanes* row) {
 
 enum Seen { IDLE, MIXED, HIDDEN };
 
+// Whether scores at FAINT or below no longer matter: every row has seen one far above.
+static bool has_seen(const Group& group) {
+  bool all = true;
+  for (int i = 0; i < WIDTH; ++i) all &= group.top[i] > FAINT / 1e4f;
+  return all;
+}
+
 // One group of queries and one tile of keys, as a mask that is an argument sees them.
 template <class Mask, int TILE>
 static Seen read_mask(const Group& group, const typename Mask::Element* mask, int first_key,
                       float (*bias)[WIDTH]) {
   const typename Mask::Element* from[WIDTH];
   constexpr int DIFFERENT = Mask::SHARED ? 1 : WIDTH;
-  int idle = 0, hidden = 0;
+  int idle = 0, hidden = 0, faint = 0;
   for (int i = 0; i < DIFFERENT; ++i) {
     from[i] = mask + Mask::lead(group.lead[i]) + group.position[i] * Mask::ROW +
               first_key * Mask::COLUMN;
@@ -83,10 +90,12 @@ static Seen read_mask(const Group& group, const typename Mask::Element* mask, in
       const float value = Mask::value(from[i][key * Mask::COLUMN]);
       idle += value == 0;
       hidden += Mask::hides(value);
+      faint += Mask::is_faint(value);
     }
   }
-  if (hidden == TILE * DIFFERENT) return HIDDEN;
-  if (idle == TILE * DIFFERENT) {
+  constexpr int ALL = TILE * DIFFERENT;
+  if (hidden == ALL || (faint == ALL && has_seen(group))) return HIDDEN;
+  if (idle == ALL) {
     __builtin_memset(bias, 0, sizeof(float) * TILE * WIDTH);
     return IDLE;
   }

@@ -9,7 +9,7 @@ from pathlib import Path
 from kernelite.kernels.launch import Launch
 from kernelite.kernels.templates import Choices
 from kernelite.kernels.templates._attention_match import Attention
-from kernelite.kernels.templates._attention_scores import Add, Band, Fill, Scale, hides
+from kernelite.kernels.templates._attention_scores import HIDDEN, Add, Band, Fill, Scale, hides
 from kernelite.kernels.templates._match import argument
 from kernelite.kernels.templates._match_layout import Factors, index, literal
 from kernelite.kernels.templates._match_source import Source
@@ -87,6 +87,7 @@ def _constants(attention: Attention, choices: Choices) -> str:
               + _bool(any(isinstance(step, (Band, Scale)) for step in rest)) + ";",
               "constexpr bool HIDDEN_ROWS_ARE_ZERO = "
               + _bool(attention.hidden_rows_are_zero) + ";",
+              f"constexpr float FAINT = {literal(HIDDEN)};",
               f"constexpr float SCALE = {literal(scores.scale)};",
               f"constexpr float OUT_SCALE = {literal(attention.out_scale)};"]  # fmt: skip
     lines += [f"KL_INLINE long lead_of_{name.lower()}(long i) {{ return {layout.offset}l + "
@@ -104,12 +105,12 @@ def _mask(attention: Attention, number: int, mask: Source) -> str:
     position, step = next((i, s) for i, s in enumerate(steps)
                           if isinstance(s, (Fill, Add)) and s.mask is mask)  # fmt: skip
     if isinstance(step, Fill):
-        value, hiding = (
-            f"{mask.term} ? 1.0f : 0.0f",
-            "value != 0" if step.value == -inf else "false",
-        )
+        value = f"{mask.term} ? 1.0f : 0.0f"
+        hiding = "value != 0" if step.value == -inf else "false"
+        faint = "value != 0" if step.value <= HIDDEN else "false"
     else:
-        value, hiding = mask.term, "value == -kl_inf"
+        value, hiding, faint = mask.term, "value == -kl_inf", "value <= FAINT"
+    final = hides(steps, position)
     group, shared = group_size(attention), _shared(mask.layout.dims[0], attention.scores.lead)
     row = mask.layout.step(1)
     return f"""\
@@ -119,7 +120,8 @@ struct Mask{number} {{
   static constexpr bool SHARED = {_bool(row == 0 and shared % group == 0)};
   static long lead(long i) {{ return {mask.layout.offset}l + {index(mask.layout.dims[0], "i")}; }}
   static float value(Element x) {{ return {value}; }}
-  static bool hides(float value) {{ return {hiding if hides(steps, position) else "false"}; }}
+  static bool hides(float value) {{ return {hiding if final else "false"}; }}
+  static bool is_faint(float value) {{ return {faint if final else "false"}; }}
 }};
 """
 

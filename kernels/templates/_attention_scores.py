@@ -228,8 +228,10 @@ def settled(scores: Scores) -> tuple[Step, ...] | None:
 
 
 def hides(steps: tuple[Step, ...], position: int) -> bool:
-    """Whether no later step gives a score that the one at ``position`` made -inf a value again."""
+    """Whether no later step gives a score that the one at ``position`` hid a value again."""
     return not any(
-        (isinstance(s, Fill) and s.value != -inf) or (isinstance(s, Band) and s.fill != -inf)
+        isinstance(s, Scale)
+        or (isinstance(s, Fill) and s.value != -inf)
+        or (isinstance(s, Band) and s.fill != -inf)
         for s in steps[position + 1 :]
     )

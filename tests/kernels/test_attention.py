@@ -165,6 +165,15 @@ def test_rows_that_see_nothing_are_zero_in_the_fused_operator() -> None:
     assert check(Model(grouped), inputs)[0][1, :, 7].eq(0).all()
 
 
+def test_an_added_mask_may_be_large_and_finite() -> None:
+    def added(_: Model, q: Tensor, mask: Tensor) -> Tensor:
+        return (q @ q.mT * 0.3 + mask).softmax(-1) @ q
+
+    mask = torch.full((90, 90), torch.finfo(torch.float32).min).triu(1)
+    mask[:, :40] = mask[0, 1]
+    check(Model(added), [random(1, 2, 90, 16), mask])
+
+
 def test_a_finite_mask_leaves_a_padded_row_its_average() -> None:
     def padded(_: Model, q: Tensor, mask: Tensor) -> Tensor:
         scores = (q @ q.mT).masked_fill(torch.ones(20, 20).tril() == 0, -1e9)
