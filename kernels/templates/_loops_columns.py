@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import prod
+
 from kernelite.kernels.templates._loops_accumulate import Accumulator
 from kernelite.kernels.templates._loops_axes import Axis, Shape
 from kernelite.kernels.templates._loops_body import Body, cost, from_memory, to_memory
@@ -36,7 +38,8 @@ class _PassWriter:
         costs = (cost(node.args[0], dict.fromkeys(self.kept)) for node in step.reduces)
         lanes = writer.options.lanes if sum(costs) < HEAVY else LEAST_LANES
         self.lanes = min(lanes, 1 << (self.size - 1).bit_length())
-        self.chunked = self.size > CHUNK and any(n.op == "sum" for n in step.reduces)
+        columns = prod(axis.size for axis in writer.loops.columns[step.context])
+        self.chunked = columns > CHUNK and any(n.op == "sum" for n in step.reduces)
         self.accumulators = [
             Accumulator(node, writer.fresh(node.op), self.lanes, self.chunked)
             for node in step.reduces
@@ -58,7 +61,7 @@ class _PassWriter:
     def _chunks(self) -> list[str]:
         """The simd loops, inside a loop over chunks where sums are long."""
         if not self.accumulators:
-            return self._simd("j", "0", self._count(), "j")
+            return self._simd("j", self._count(), "j")
         if not self.chunked:
             return self._lanes(str(self.size), "")
         inside = [line for a in self.accumulators for line in a.declared_in_chunk()]
@@ -85,20 +88,20 @@ class _PassWriter:
         if whole != "0":
             found += [
                 f"for ({counter} j = 0; j < {whole}; j += {lanes}) {{",
-                *indented(self._simd("l", "0", str(lanes), f"({base}j + l)")),
+                *indented(self._simd("l", str(lanes), f"({base}j + l)")),
                 "}",
             ]
         if rest == "0":
             return found
         where = f"({base}{whole} + l)" if base or whole != "0" else "l"
-        return found + self._simd("l", "0", rest, where)
+        return found + self._simd("l", rest, where)
 
-    def _simd(self, name: str, start: str, count: str, index: str) -> list[str]:
+    def _simd(self, name: str, count: str, index: str) -> list[str]:
         lines = self._body([*self.outer, (index, self.inner)])
         counter = "int" if name == "l" else self.counter
         return [
             "#pragma omp simd",
-            f"for ({counter} {name} = {start}; {name} < {count}; ++{name}) {{",
+            f"for ({counter} {name} = 0; {name} < {count}; ++{name}) {{",
             *indented(lines),
             "}",
         ]
