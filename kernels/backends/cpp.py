@@ -58,7 +58,9 @@ class CppBackend:
         found = compiler()
         if found is None:
             raise MachineError(str(self.missing()))
-        digest = sha256("\n".join((kernel.source, *flags, *found, _cpu())).encode()).hexdigest()
+        digest = sha256(
+            "\n".join((kernel.source, *flags, *found, _cpu(), _headers())).encode()
+        ).hexdigest()
         artefact = cache_folder("cpp") / f"{digest[:24]}.so"
         if not artefact.exists():
             _compile((found[0], *flags), kernel.source, artefact)
@@ -102,6 +104,12 @@ def _torch_flags() -> tuple[str, ...]:
     root = Path(torch.__file__).parent
     return (f"-I{root / 'include'}", f"-L{root / 'lib'}", "-Wl,--no-as-needed", "-ltorch_cpu",
             "-lc10", f"-DTORCH_HEADERS={torch.__version__}")  # fmt: skip
+
+
+@cache
+def _headers() -> str:
+    """Text of the headers that a source may include."""
+    return "\n".join(path.read_text() for path in sorted(TEMPLATES.glob("*.h")))
 
 
 @cache
