@@ -44,9 +44,9 @@ class Entry(Protocol):
     """A built kernel, ready to be called."""
 
     def __call__(
-        self, arguments: Sequence[torch.Tensor], allocate: Allocate = TensorSpec.empty
+        self, arguments: Sequence[torch.Tensor], allocate: Allocate | None = None
     ) -> list[torch.Tensor]:
-        """Compute the outputs from the flat arguments, in memory from ``allocate``."""
+        """Compute the outputs from the flat arguments, in memory from ``allocate`` if given."""
 
 
 @runtime_checkable

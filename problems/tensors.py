@@ -31,6 +31,15 @@ class TensorSpec:
         return prod(self.shape)
 
     @property
+    def nbytes(self) -> int:
+        """Bytes from the first element to the last, gaps included."""
+        import torch  # heavy; this record is also read where torch is absent
+
+        itemsize = getattr(torch, self.dtype).itemsize
+        last = sum((n - 1) * step for n, step in zip(self.shape, self.stride, strict=True))
+        return int(itemsize) * (last + 1) if self.numel else 0
+
+    @property
     def contiguous_stride(self) -> tuple[int, ...]:
         """Strides that a row-major tensor of this shape has."""
         return tuple(prod(self.shape[axis + 1 :]) for axis in range(len(self.shape)))

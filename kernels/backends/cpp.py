@@ -24,6 +24,7 @@ from kernelite.errors import MachineError
 from kernelite.kernels import launch
 from kernelite.kernels.cache import cache_folder
 from kernelite.kernels.kernel import Allocate, BuildFailed, Entry, Kernel
+from kernelite.kernels.memory import Pool
 from kernelite.problems.problem import Signature
 from kernelite.problems.tensors import TensorSpec, specs
 
@@ -131,14 +132,16 @@ class _Call:
             TensorSpec(o.shape, spec.layouts.get(f"out{i}", o.contiguous_stride), o.dtype)
             for i, o in enumerate(outputs)
         )
+        self.pool = Pool()
         self.shapes: list[torch.Size] | None = None
         self.values: list[Any] = []
         self.pointers: list[tuple[int, bool, int]] = []
         self.strides: list[tuple[int, ...]] = []
 
     def __call__(
-        self, arguments: Sequence[torch.Tensor], allocate: Allocate = TensorSpec.empty
+        self, arguments: Sequence[torch.Tensor], allocate: Allocate | None = None
     ) -> list[torch.Tensor]:
+        allocate = allocate or self.pool.empty
         if [tensor.shape for tensor in arguments] != self.shapes:
             self._bind(arguments)
         ready = [
@@ -146,7 +149,7 @@ class _Call:
             for tensor, strides in zip(arguments, self.strides, strict=True)
         ]
         results = [allocate(spec) for spec in self.written]
-        values = self.values
+        values = list(self.values)
         for place, is_output, index in self.pointers:
             values[place] = (results if is_output else ready)[index].data_ptr()
         self.function(*values)

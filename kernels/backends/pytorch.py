@@ -20,7 +20,6 @@ import torch
 from kernelite.kernels.cache import cache_folder
 from kernelite.kernels.kernel import Allocate, BuildFailed, Entry, Kernel
 from kernelite.problems.problem import Signature, flat_tensors
-from kernelite.problems.tensors import TensorSpec
 
 COMPILE = "# kernelite: compile"
 
@@ -109,7 +108,7 @@ class _Call:
         self.function = function
 
     def __call__(
-        self, arguments: Sequence[torch.Tensor], allocate: Allocate = TensorSpec.empty
+        self, arguments: Sequence[torch.Tensor], allocate: Allocate | None = None
     ) -> list[torch.Tensor]:
         with torch.no_grad():
             return flat_tensors(self.function(*arguments))
