@@ -12,11 +12,12 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from kernelite.harness.cases import Case, Cases
-from kernelite.harness.remote import Lost, Remote, Server
+from kernelite.harness.remote import CALL_TIMEOUT_S, Lost, Remote, Server
 from kernelite.harness.stages import Stage, stages
 from kernelite.harness.verdict import Failed, Passed, Reason, StageReport, Timing, Verdict
 from kernelite.kernels.kernel import Kernel
@@ -49,12 +50,15 @@ class Judge:
         server: Forks the runners of candidates and of the eager baseline.
         threads: OpenMP threads of candidates and baselines alike.
         compiler: Forks the runner of the torch.compile baseline; None leaves that out.
+        timeout_s: What a candidate may take to load, and for one call.
     """
 
     def __init__(
-        self, problem: Problem, server: Server, threads: int, compiler: Server | None = None
-    ) -> None:
+        self, problem: Problem, server: Server, threads: int, compiler: Server | None = None,
+        timeout_s: float = CALL_TIMEOUT_S,
+    ) -> None:  # fmt: skip
         self.problem, self.server, self.threads, self.compiler = problem, server, threads, compiler
+        self.timeout_s = timeout_s
         self.seed = int.from_bytes(os.urandom(4))
         self.cases = Cases(problem, self.seed)
         self.baselines: dict[str, Remote | Lost] = {}
@@ -123,10 +127,10 @@ class Judge:
                 server, kernel, BACKEND.build(kernel), self.cases.instance.signature,
                 self.threads, caged=False,
             )  # fmt: skip
-            remote.ask({"do": "state"}, self.cases.instance.state)
-            return remote
         except Lost as lost:
             return lost
+        remote.ask({"do": "state"}, self.cases.instance.state)
+        return remote
 
 
 @dataclass(slots=True)
@@ -155,31 +159,55 @@ class Job:
         assert self.artefact is not None
         self.remote = Remote(
             self.judge.server, self.kernel, self.artefact, self.cases.instance.signature,
-            self.judge.threads,
+            self.judge.threads, timeout_s=self.judge.timeout_s,
         )  # fmt: skip
         self.isolation, self.layers = self.remote.isolation, self.remote.layers
         self.remote.ask({"do": "state"}, self.cases.instance.state)
         return self.remote
 
     def call(
-        self, tensors: Sequence[torch.Tensor], echo: bool = False
+        self, tensors: Sequence[torch.Tensor], echo: bool = False, reuse: bool = False
     ) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
         """Outputs of one call, and the arguments as they are after it if ``echo`` is asked for.
+
+        Args:
+            tensors: The inputs.
+            echo: Ask for the arguments, inputs and state, as well.
+            reuse: Put the inputs where those of the call before were, behind the kernel's back.
 
         Raises:
             Lost: the call failed, or the outputs do not look as they must.
         """
-        assert self.remote is not None
-        wanted = self.cases.instance.signature.outputs
         own = [*tensors, *self.cases.instance.state] if echo else []
-        allowed = sum(s.numel * getattr(torch, s.dtype).itemsize for s in (*wanted, *specs(own)))
-        answer, results = self.remote.ask(
-            {"do": "call", "echo": echo}, tensors, largest_bytes=2 * allowed + 4096
-        )
-        count = int(answer["outputs"])
-        outputs, echoed = results[:count], results[count:]
-        if count != len(wanted):
-            raise Lost(Reason.SHAPE, f"{count} outputs; the reference has {len(wanted)}")
+        answer, results = self._ask({"do": "call", "echo": echo, "reuse": reuse}, tensors, own)
+        count = answer.get("outputs")
+        if type(count) is not int or count + len(own) != len(results):
+            raise Lost(Reason.CRASH, "an answer that does not say which tensors are outputs")
+        return self._looked_at(results[:count]), results[count:]
+
+    def outputs(self, which: str) -> list[torch.Tensor]:
+        """What the runner still holds of a call: ``earlier`` or ``kept`` (`harness.runner`).
+
+        Raises:
+            Lost: the runner has died, or the outputs do not look as they must.
+        """
+        return self._looked_at(self._ask({"do": which})[1])
+
+    def _ask(
+        self, header: dict[str, Any], tensors: Sequence[torch.Tensor] = (),
+        more: Sequence[torch.Tensor] = (),
+    ) -> tuple[dict[str, Any], list[torch.Tensor]]:  # fmt: skip
+        """One request; the answer may hold the outputs, ``more`` and as many gaps between them."""
+        assert self.remote is not None
+        looks = (*self.cases.instance.signature.outputs, *specs(more))
+        allowed = sum(s.numel * getattr(torch, s.dtype).itemsize for s in looks)
+        return self.remote.ask(header, tensors, largest_bytes=2 * allowed + 4096)
+
+    def _looked_at(self, outputs: list[torch.Tensor]) -> list[torch.Tensor]:
+        """The outputs, if each has the shape and type of the reference's."""
+        wanted = self.cases.instance.signature.outputs
+        if len(outputs) != len(wanted):
+            raise Lost(Reason.SHAPE, f"{len(outputs)} outputs; the reference has {len(wanted)}")
         for index, (got, spec) in enumerate(zip(specs(outputs), wanted, strict=True)):
             if got.dtype != spec.dtype:
                 raise Lost(Reason.DTYPE, f"output {index} is {got.dtype}; must be {spec.dtype}")
@@ -187,7 +215,7 @@ class Job:
                 raise Lost(
                     Reason.SHAPE, f"output {index} has shape {got.shape}; must be {spec.shape}"
                 )
-        return outputs, echoed
+        return outputs
 
     def accept(self, stage: str, case: Case, outputs: Sequence[torch.Tensor]) -> Failed | None:
         """Compare outputs with the case's oracle; keep the largest error seen."""

@@ -24,6 +24,7 @@ from kernelite.problems.problem import Signature
 COMPILER = "torch._dynamo,torch._inductor.compile_fx"
 CALL_TIMEOUT_S = 60.0
 START_TIMEOUT_S = 120.0
+NO_MEMORY = "can't allocate memory"  # PyTorch's allocator raises a plain RuntimeError
 
 
 class Lost(Exception):
@@ -62,20 +63,24 @@ class Server:
                     raise OSError("closed")
                 self.ready = True
             ours, theirs = socket.socketpair()
-            request = json.dumps({"caged": caged}).encode()
-            socket.send_fds(self.control, [request], [theirs.fileno()])
-            theirs.close()
+            with theirs:
+                request = json.dumps({"caged": caged}).encode()
+                socket.send_fds(self.control, [request], [theirs.fileno()])
             return int(json.loads(self.control.recv(4096))["pid"]), ours
         except (OSError, ValueError) as error:
             raise MachineError(f"the fork server has died: {self._last_words()}") from error
 
     def wait(self, pid: int) -> int:
-        """End the runner and everything in its session; its exit code, negative for a signal."""
+        """End the runner and everything in its session; its exit code, negative for a signal.
+
+        Raises:
+            MachineError: the server has died, and its runners with it.
+        """
         try:
             self.control.send(json.dumps({"wait": pid}).encode())
             return int(json.loads(self.control.recv(4096))["status"])
-        except (OSError, ValueError):
-            return 0
+        except (OSError, ValueError) as error:
+            raise MachineError(f"the fork server has died: {self._last_words()}") from error
 
     def close(self) -> None:
         """End the server; its children die with it."""
@@ -94,30 +99,55 @@ class Server:
 
 
 class Remote:
-    """One runner with one kernel loaded."""
+    """One runner with one kernel loaded.
+
+    Attributes:
+        isolation: Level of the cage, as it was before any of the kernel's code ran.
+        layers: Names of what holds it.
+
+    Raises:
+        Lost: the kernel does not load.
+        MachineError: no runner could be started.
+    """
 
     def __init__(
         self, server: Server, kernel: Kernel, artefact: Path, signature: Signature,
-        threads: int, caged: bool = True,
+        threads: int, caged: bool = True, timeout_s: float = CALL_TIMEOUT_S,
     ) -> None:  # fmt: skip
-        self.server = server
+        self.server, self.timeout_s = server, timeout_s
         self.pid, self.sock = server.fork(caged)
-        self.largest_bytes = 0
+        self.status: int | None = None
+        self.isolation, self.layers = 0, tuple[str, ...]()
         load = {"do": "load", "backend": kernel.backend, "source": kernel.source,
                 "artefact": str(artefact), "signature": signature.as_json(),
                 "threads": threads}  # fmt: skip
-        answer, _ = self.ask(load, timeout_s=START_TIMEOUT_S)
+        try:
+            if caged:
+                self._enter_cage(artefact)
+            self.ask(load)
+        except Lost:
+            self.close()
+            raise
+
+    def _enter_cage(self, artefact: Path) -> None:
+        try:
+            answer, _ = self.ask({"do": "cage", "artefact": str(artefact)})
+        except Lost as lost:  # no word of the kernel's has run yet
+            self.close()
+            raise MachineError(f"a runner cannot be locked up: {lost}") from lost
         self.isolation, self.layers = int(answer["isolation"]), tuple(answer["layers"])
 
     def ask(
         self, header: dict[str, Any], tensors: Sequence[torch.Tensor] = (),
-        timeout_s: float = CALL_TIMEOUT_S, largest_bytes: int = 0,
+        timeout_s: float | None = None, largest_bytes: int = 0,
     ) -> tuple[dict[str, Any], list[torch.Tensor]]:  # fmt: skip
         """One request and its answer.
 
         Raises:
             Lost: an error, a crash or silence; the runner has been ended unless it said so itself.
+            MachineError: the fork server has died.
         """
+        timeout_s = self.timeout_s if timeout_s is None else timeout_s
         self.sock.settimeout(timeout_s)
         try:
             wire.send(self.sock, header, tensors)
@@ -129,15 +159,20 @@ class Remote:
             status = self.close()
             raise Lost(*_death(status, str(broken))) from None
         if "error" in answer:
-            kind = str(answer.get("kind"))
+            kind, text = str(answer.get("kind")), str(answer["error"])
             reason = {"build": Reason.BUILD, "MemoryError": Reason.MEMORY}.get(kind, Reason.CRASH)
-            raise Lost(reason, f"{kind}: {answer['error']}")
+            if NO_MEMORY in text:
+                reason = Reason.MEMORY
+            raise Lost(reason, f"{kind}: {text}")
         return answer, results
 
     def close(self) -> int:
         """End the runner; its exit code, negative for a signal."""
-        self.sock.close()
-        return self.server.wait(self.pid)
+        if self.status is None:
+            self.status = 0  # once only: the number may belong to another process later
+            self.sock.close()
+            self.status = self.server.wait(self.pid)
+        return self.status
 
 
 def _death(status: int, text: str) -> tuple[Reason, str]:

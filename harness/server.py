@@ -9,9 +9,13 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import sys
+import tempfile
+from contextlib import suppress
+from pathlib import Path
 
 from kernelite.harness import runner
 
@@ -22,20 +26,35 @@ def main(fd: int, preload: str) -> None:
         __import__(name)
     control = socket.socket(fileno=fd)
     control.send(b'{"ready": true}')
+    running: dict[int, Path] = {}
     while True:
         message, fds, _, _ = socket.recv_fds(control, 4096, 1)
         if not message:
-            return
+            break
         request = json.loads(message)
-        if "wait" in request:
-            control.send(json.dumps({"status": _wait(request["wait"])}).encode())
+        if (ended := request.get("wait")) is not None:
+            status = _wait(ended)
+            _remove(running.pop(ended, None))
+            control.send(json.dumps({"status": status}).encode())
             continue
+        scratch = Path(tempfile.mkdtemp(prefix="kernelite-"))
         pid = os.fork()
         if pid == 0:
             control.close()
-            runner.main(socket.socket(fileno=fds[0]), caged=request["caged"])
+            runner.main(socket.socket(fileno=fds[0]), scratch, caged=request["caged"])
         os.close(fds[0])
+        running[pid] = scratch
         control.send(json.dumps({"pid": pid}).encode())
+    for pid, scratch in running.items():
+        _wait(pid)
+        _remove(scratch)
+
+
+def _remove(scratch: Path | None) -> None:
+    """Delete a runner's folder, whatever is in it; folders within folders can be too deep."""
+    if scratch is not None:
+        with suppress(RecursionError):
+            shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _wait(pid: int) -> int:

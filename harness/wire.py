@@ -9,7 +9,9 @@ from __future__ import annotations
 import json
 import socket
 import struct
+import time
 from collections.abc import Sequence
+from math import prod
 from typing import Any
 
 import torch
@@ -41,26 +43,44 @@ def send(sock: socket.socket, header: dict[str, Any], tensors: Sequence[torch.Te
 def receive(
     sock: socket.socket, largest_bytes: int = LARGEST_TENSORS_BYTES
 ) -> tuple[dict[str, Any], list[torch.Tensor]]:
-    """Read one frame.
+    """Read one frame; strides that would take more than ``largest_bytes`` become row-major.
 
     Raises:
         Broken: it is cut short, malformed or larger than ``largest_bytes``.
-        TimeoutError: the socket's deadline passed.
+        TimeoutError: the whole frame was not there within the socket's timeout.
     """
-    size = LENGTH.unpack(_exactly(sock, LENGTH.size))[0]
-    if size > LARGEST_HEADER_BYTES:
-        raise Broken(f"a header of {size} bytes")
+    patience_s = sock.gettimeout()
+    deadline = None if patience_s is None else time.monotonic() + patience_s
     try:
-        header = json.loads(bytes(_exactly(sock, size)))
-        looks = [TensorSpec.from_json(fields) for fields in header.pop("tensors")]
+        size = LENGTH.unpack(_exactly(sock, LENGTH.size, deadline))[0]
+        if size > LARGEST_HEADER_BYTES:
+            raise Broken(f"a header of {size} bytes")
+        header, looks = _understood(bytes(_exactly(sock, size, deadline)))
         sizes = [_own_bytes(look) for look in looks]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        if sum(sizes) > largest_bytes:
+            raise Broken(f"{sum(sizes)} bytes where at most {largest_bytes} were expected")
+        return header, [
+            _unpacked(look, _exactly(sock, n, deadline), largest_bytes)
+            for look, n in zip(looks, sizes, strict=True)
+        ]
+    finally:
+        sock.settimeout(patience_s)
+
+
+def _understood(text: bytes) -> tuple[dict[str, Any], list[TensorSpec]]:
+    """The header without its tensors, and how those look."""
+    try:
+        header = json.loads(text)
+        looks = [TensorSpec.from_json(fields) for fields in header.pop("tensors")]
+        for look in looks:
+            numbers = (*look.shape, *look.stride)
+            if len(look.shape) != len(look.stride) or not isinstance(_dtype(look), torch.dtype):
+                raise ValueError(f"no tensor looks like {look}")
+            if not all(type(n) is int and 0 <= n < 1 << 48 for n in numbers):
+                raise ValueError(f"no tensor has such sizes: {numbers}")
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise Broken(f"a malformed header: {error}") from error
-    if sum(sizes) > largest_bytes or min(sizes, default=0) < 0:
-        raise Broken(f"{sum(sizes)} bytes where at most {largest_bytes} were expected")
-    return header, [
-        _unpacked(look, _exactly(sock, n)) for look, n in zip(looks, sizes, strict=True)
-    ]
+    return header, looks
 
 
 def _own_shape(look: TensorSpec) -> list[int]:
@@ -71,12 +91,12 @@ def _own_shape(look: TensorSpec) -> list[int]:
 
 
 def _own_bytes(look: TensorSpec) -> int:
-    count = 1
-    for size in _own_shape(look):
-        if not isinstance(size, int) or size < 0:
-            raise ValueError(f"size {size}")
-        count *= size
-    return count * int(getattr(torch, look.dtype).itemsize)
+    return prod(_own_shape(look)) * int(_dtype(look).itemsize)
+
+
+def _dtype(look: TensorSpec) -> torch.dtype:
+    dtype: torch.dtype = getattr(torch, look.dtype)
+    return dtype
 
 
 def _packed(tensor: torch.Tensor) -> torch.Tensor:
@@ -87,20 +107,37 @@ def _packed(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.detach().contiguous().reshape(-1).view(torch.uint8)
 
 
-def _unpacked(look: TensorSpec, content: bytearray) -> torch.Tensor:
-    dtype = getattr(torch, look.dtype)
+def _unpacked(look: TensorSpec, content: bytearray, largest_bytes: int) -> torch.Tensor:
     own = _own_shape(look)
-    if not content:
-        return torch.empty_strided(look.shape, look.stride, dtype=dtype)
-    flat = torch.frombuffer(content, dtype=dtype).view(own)
-    made = torch.empty_strided(own, look.stride, dtype=dtype).copy_(flat)
-    return made.expand(look.shape)
+    try:
+        if not content:
+            return torch.empty(look.shape, dtype=_dtype(look))
+        made = torch.frombuffer(content, dtype=_dtype(look)).view(own)
+        if _fits(look, largest_bytes):
+            made = torch.empty_strided(own, look.stride, dtype=_dtype(look)).copy_(made)
+        return made.expand(look.shape)
+    except RuntimeError as error:  # a type that cannot be read from bytes
+        raise Broken(f"cannot be a tensor: {error}") from error
 
 
-def _exactly(sock: socket.socket, size: int) -> bytearray:
+def _fits(look: TensorSpec, largest_bytes: int) -> bool:
+    """Whether no two elements share memory and all together span no more than that."""
+    span = 1
+    for step, size in sorted(zip(look.stride, _own_shape(look), strict=True)):
+        if size > 1:
+            if step < span:
+                return False
+            span += step * (size - 1)
+    return span * _dtype(look).itemsize <= largest_bytes
+
+
+def _exactly(sock: socket.socket, size: int, deadline: float | None) -> bytearray:
+    """That many bytes; a sender that trickles has no more time than one that is silent."""
     content = bytearray(size)
     view, done = memoryview(content), 0
     while done < size:
+        if deadline is not None:
+            sock.settimeout(max(deadline - time.monotonic(), 1e-3))
         try:
             count = sock.recv_into(view[done:], size - done)
         except TimeoutError:
