@@ -49,9 +49,10 @@ KL_INLINE float share(const Group& group, int i) {
   return HIDDEN_ROWS_ARE_ZERO && group.total[i] == 0 ? 0.0f : OUT_SCALE / group.total[i];
 }
 
+template <int... L> struct Indices {};
+
 // Exchanges the off-diagonal S x S blocks of a square tile, for S = 1, 2, 4 ..
-template <int S, int... L>
-KL_INLINE void exchange(Lanes* row, std::integer_sequence<int, L...> all) {
+template <int S, int... L> KL_INLINE void exchange(Lanes* row, Indices<L...> all) {
   if constexpr (S < LANES) {
 #pragma GCC unroll 16
     for (int i = 0; i < LANES; ++i)
@@ -63,8 +64,8 @@ KL_INLINE void exchange(Lanes* row, std::integer_sequence<int, L...> all) {
     exchange<2 * S>(row, all);
   }
 }
-KL_INLINE void transpose(Lanes* row) {
-  exchange<1>(row, std::make_integer_sequence<int, LANES>());
+template <int SIZE = LANES> KL_INLINE void transpose(Lanes* row) {
+  exchange<1>(row, Indices<__integer_pack(SIZE)...>());
 }
 
 enum Seen { IDLE, MIXED, HIDDEN };
@@ -79,7 +80,7 @@ static bool has_seen(const Group& group) {
 // One group of queries and one tile of keys, as a mask that is an argument sees them.
 template <class Mask, int TILE>
 static Seen read_mask(const Group& group, const typename Mask::Element* mask, int first_key,
-                      float (*bias)[WIDTH]) {
+                      float (*bias)[WIDTH], bool skips) {
   const typename Mask::Element* from[WIDTH];
   constexpr int DIFFERENT = Mask::SHARED ? 1 : WIDTH;
   int idle = 0, hidden = 0, faint = 0;
@@ -94,7 +95,7 @@ static Seen read_mask(const Group& group, const typename Mask::Element* mask, in
     }
   }
   constexpr int ALL = TILE * DIFFERENT;
-  if (hidden == ALL || (faint == ALL && has_seen(group))) return HIDDEN;
+  if (skips && (hidden == ALL || (faint == ALL && has_seen(group)))) return HIDDEN;
   if (idle == ALL) {
     __builtin_memset(bias, 0, sizeof(float) * TILE * WIDTH);
     return IDLE;

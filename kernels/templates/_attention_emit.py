@@ -27,8 +27,6 @@ constexpr int NATIVE_LANES = 4, REGISTERS = 32;
 #else
 constexpr int NATIVE_LANES = 4, REGISTERS = 16;
 #endif
-#include <algorithm>
-#include <utility>
 #include "prelude.h"
 """
 
@@ -75,7 +73,8 @@ def _constants(attention: Attention, choices: Choices) -> str:
     for name, layout in named.items():
         steps |= {f"{name}_ROW": layout.step(1), f"{name}_COLUMN": layout.step(2)}
     first = scores.steps[0] if scores.steps else None
-    band = first if isinstance(first, Band) and first.fill == -inf else None
+    hidden = isinstance(first, Band) and first.fill == -inf and hides(scores.steps, 0)
+    band = first if isinstance(first, Band) and hidden else None
     low, high = (band.low, band.high) if band else (-scores.queries, scores.keys)
     rest = scores.steps[1:] if band else scores.steps
     masks = sum(isinstance(step, (Fill, Add)) for step in scores.steps)
@@ -87,6 +86,8 @@ def _constants(attention: Attention, choices: Choices) -> str:
               + _bool(any(isinstance(step, (Band, Scale)) for step in rest)) + ";",
               "constexpr bool HIDDEN_ROWS_ARE_ZERO = "
               + _bool(attention.hidden_rows_are_zero) + ";",
+              "constexpr bool HIDDEN_KEYS_NEVER_COUNT = "
+              + _bool(attention.hidden_rows_are_zero and not masks) + ";",
               f"constexpr float FAINT = {literal(HIDDEN)};",
               f"constexpr float SCALE = {literal(scores.scale)};",
               f"constexpr float OUT_SCALE = {literal(attention.out_scale)};"]  # fmt: skip
@@ -111,6 +112,7 @@ def _mask(attention: Attention, number: int, mask: Source) -> str:
     else:
         value, hiding, faint = mask.term, "value == -kl_inf", "value <= FAINT"
     final = hides(steps, position)
+    faint = "false" if any(isinstance(s, Scale) for s in steps) else faint
     group, shared = group_size(attention), _shared(mask.layout.dims[0], attention.scores.lead)
     row = mask.layout.step(1)
     return f"""\
@@ -129,8 +131,8 @@ struct Mask{number} {{
 def _reading(masks: list[Source]) -> str:
     pointers = " ".join(f"const {mask.c_type}* mask{i};" for i, mask in enumerate(masks))
     reads = "".join(
-        f"  seen = std::max(seen, read_mask<Mask{i}, TILE>"
-        f"(group, masks.mask{i}, first_key, bias[{i}]));\n"
+        f"  seen = kl_max(seen, read_mask<Mask{i}, TILE>"
+        f"(group, masks.mask{i}, first_key, bias[{i}], skips));\n"
         "  if (seen == HIDDEN) return seen;\n"
         for i in range(len(masks))
     )
@@ -139,7 +141,7 @@ struct Masks {{ {pointers} }};
 
 template <int TILE>
 static Seen read_masks(const Group& group, const Masks& masks, int first_key,
-                       float (*bias)[TILE][WIDTH]) {{
+                       float (*bias)[TILE][WIDTH], bool skips) {{
   Seen seen = IDLE;
 {reads}  return seen;
 }}
@@ -150,9 +152,10 @@ def _adjusting(attention: Attention) -> str:
     lines, number = [], 0
     for step in attention.scores.steps:
         match step:
-            case Band(low, high, fill):
+            case Band(low, high, fill, added):
+                hidden = f"score + {literal(fill)}" if added else literal(fill)
                 outside = f"distance < {low} || distance > {high}"
-                lines.append(f"score = {outside} ? {literal(fill)} : score;")
+                lines.append(f"score = {outside} ? {hidden} : score;")
             case Scale(factor):
                 lines.append(f"score *= {literal(factor)};")
             case Fill(_, value):

@@ -107,7 +107,7 @@ def _whole(
     scores: Scores, v: Source, out: Layout, scale: float, hidden_rows_are_zero: bool
 ) -> Attention | None:
     steps = settled(scores)
-    if steps is None or not all(s.is_float for s in (scores.q, scores.k, v)):
+    if not all(s.is_float for s in (scores.q, scores.k, v)):
         return None
     masks = [step.mask.layout for step in steps if isinstance(step, (Fill, Add))]
     for layout in (scores.q.layout, scores.k.layout, v.layout, out, *masks):

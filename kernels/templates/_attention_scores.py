@@ -184,7 +184,7 @@ def _masked_by_constant(
     mask = mask.reshape(mask.shape[-2:] or (1,)).expand(shape[-2:])
     if value is None:
         blocked, added = mask != 0, mask[mask != 0]
-        if added.numel() and not bool(((added == added[0]) & (added <= HIDDEN)).all()):
+        if added.numel() and not bool((added == added[0]).all()):
             return None
         fill = float(added[0]) if added.numel() else -inf
     else:
@@ -206,11 +206,8 @@ def _extent(seen: torch.Tensor) -> tuple[int, int]:
     return int(first.min()), int(last.max())
 
 
-def settled(scores: Scores) -> tuple[Step, ...] | None:
-    """The steps, with all bands that hide scores for good merged into a first one.
-
-    None if a large negative constant is added in a way that only adding it could reproduce.
-    """
+def settled(scores: Scores) -> tuple[Step, ...]:
+    """The steps, with all bands that hide scores for good merged into a first one."""
     bands = [s for s in scores.steps if isinstance(s, Band)]
     if not bands:
         return scores.steps
@@ -222,16 +219,14 @@ def settled(scores: Scores) -> tuple[Step, ...] | None:
     undone = any(isinstance(s, Fill) and s.value != -inf for s in behind)
     finite = [band for band in bands if band.fill != -inf]
     if any(b.fill > HIDDEN for b in bands) or undone or (finite and (loaded or not full)):
-        return None if any(band.added for band in finite) else scores.steps
+        return scores.steps
     rest = tuple(s for s in scores.steps if not isinstance(s, Band))
-    return (Band(low, high, -inf), *rest)
+    return (Band(low, high, -inf, all(band.added for band in bands)), *rest)
 
 
 def hides(steps: tuple[Step, ...], position: int) -> bool:
     """Whether no later step gives a score that the one at ``position`` hid a value again."""
     return not any(
-        isinstance(s, Scale)
-        or (isinstance(s, Fill) and s.value != -inf)
-        or (isinstance(s, Band) and s.fill != -inf)
+        (isinstance(s, Fill) and s.value != -inf) or (isinstance(s, Band) and s.fill != -inf)
         for s in steps[position + 1 :]
     )

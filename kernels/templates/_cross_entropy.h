@@ -65,7 +65,7 @@ template <long COUNT> KL_INLINE void add_chunk(const float* x, float& top, doubl
 
 static Sum sum_rows(const float* logits, const Label* labels, float* out, long block) {
   Sum total;
-  for (long row = block * BLOCK; row < std::min(ROWS, (block + 1) * BLOCK); ++row) {
+  for (long row = block * BLOCK; row < kl_min(ROWS, (block + 1) * BLOCK); ++row) {
     const float* x = logits + at_logits(row);
     const Label label = labels[at_label(row)];
     if (IGNORES && label == IGNORED) {
@@ -77,7 +77,7 @@ static Sum sum_rows(const float* logits, const Label* labels, float* out, long b
     for (long c = 0; c + CHUNK <= CLASSES; c += CHUNK) add_chunk<CHUNK>(x + c * STEP, top, sum);
     if constexpr (CLASSES % CHUNK != 0)
       add_chunk<CLASSES % CHUNK>(x + (CLASSES - CLASSES % CHUNK) * STEP, top, sum);
-    close_row(x, label, top + std::log(sum), row, out, total);
+    close_row(x, label, top + kl_log(sum), row, out, total);
   }
   return total;
 }
@@ -86,7 +86,7 @@ static Sum sum_rows(const float* logits, const Label* labels, float* out, long b
 static Sum sum_columns(const float* logits, const Label* labels, float* out, long block) {
   constexpr long PER_RUN = (INNER + BLOCK - 1) / BLOCK;
   const long inside = block % PER_RUN * BLOCK, first = block / PER_RUN * INNER + inside;
-  const long count = std::min(BLOCK, INNER - inside);
+  const long count = kl_min(BLOCK, INNER - inside);
   const float* x = logits + at_logits(first);
   float top[BLOCK], base[BLOCK], sum[BLOCK] = {};
   for (long i = 0; i < BLOCK; ++i) top[i] = -kl_inf;
@@ -98,7 +98,7 @@ static Sum sum_columns(const float* logits, const Label* labels, float* out, lon
   for (long i = 0; i < BLOCK; ++i) base[i] = top[i] == -kl_inf ? 0.0f : top[i];
   for (long start = 0; start < CLASSES; start += CHUNK) {
     float part[BLOCK] = {};
-    for (long c = start; c < std::min(CLASSES, start + CHUNK); ++c)
+    for (long c = start; c < kl_min(CLASSES, start + CHUNK); ++c)
       for (long i = 0; i < count; ++i) part[i] += kl_exp(x[c * STEP + i * RUN] * SCALE - base[i]);
     for (long i = 0; i < count; ++i) sum[i] += part[i];
   }
@@ -111,16 +111,17 @@ static Sum sum_columns(const float* logits, const Label* labels, float* out, lon
 }
 
 extern "C" void cross_entropy(const float* logits, const Label* labels, float* out) {
-  std::vector<Sum> sums(BLOCKS);
+  Sum* const sums = new Sum[BLOCKS];
 #pragma omp parallel for schedule(static) if (PARALLEL)
   for (long block = 0; block < BLOCKS; ++block)
     sums[block] = ROWS_IN_LANES ? sum_columns(logits, labels, out, block)
                                 : sum_rows(logits, labels, out, block);
-  if (!REDUCES) return;
   Sum total;
-  for (const Sum& sum : sums) {
-    total.loss += sum.loss;
-    total.kept += sum.kept;
+  for (long block = 0; block < BLOCKS; ++block) {
+    total.loss += sums[block].loss;
+    total.kept += sums[block].kept;
   }
+  delete[] sums;
+  if (!REDUCES) return;
   out[0] = static_cast<float>(total.loss * OUT_SCALE / (DIVIDES_BY_KEPT ? total.kept : 1));
 }

@@ -28,7 +28,7 @@ KL_INLINE void add_columns(const Part& part, float* out, long bag, long begin, l
   for (long start = begin; start < end; start += RUN) {
     Lanes sum[VECTORS + 1] = {};
     float sum_tail[TAIL + 1] = {};
-    for (long entry = start; entry < std::min(end, start + RUN); ++entry) {
+    for (long entry = start; entry < kl_min(end, start + RUN); ++entry) {
       if constexpr (AHEAD) {
         const long number = part.later(bag, entry, PREFETCH);
         const long next = row_of(part, part.bag_of(number), part.entry_of(number));
@@ -51,7 +51,7 @@ KL_INLINE void add_columns(const Part& part, float* out, long bag, long begin, l
     for (int v = 0; v < VECTORS; ++v) total[v] += sum[v];
     for (int c = 0; c < TAIL; ++c) total_tail[c] += sum_tail[c];
   }
-  const float count = Part::DIVIDES ? std::max(counted, 1l) : 1;
+  const float count = Part::DIVIDES ? kl_max(counted, 1l) : 1;
   const float scale = good ? Part::SCALE / count : kl_nan;
   float* to = out + part.out_at(bag) + first;
 #pragma GCC unroll 16

@@ -50,8 +50,12 @@ class CrossEntropyPlan:
         """The kernel for one choice of every open parameter."""
         launch = Launch("cross_entropy", (argument(self.loss.logits.root),
                         argument(self.loss.labels.root), "out0"), self.layouts)  # fmt: skip
-        head = '#include <algorithm>\n#include <vector>\n#include "prelude.h"\n'
-        parts = [launch.as_comment(), head, self._constants(choices), BODY.read_text()]
+        parts = [
+            launch.as_comment(),
+            '#include "prelude.h"',
+            self._constants(choices),
+            BODY.read_text(),
+        ]
         return Kernel("cpp", "\n".join(parts))
 
     @property

@@ -29,7 +29,6 @@ constexpr int WIDTH = 8, MOST_VECTORS = 8;
 #else
 constexpr int WIDTH = 4, MOST_VECTORS = 8;
 #endif
-#include <algorithm>
 #include "prelude.h"
 constexpr long RUN = {RUN};
 """
@@ -67,7 +66,8 @@ class EmbeddingBagPlan:
         constants = (
             f"constexpr int PREFETCH = {choices['prefetch']};\n"
             f"constexpr int LOCALITY = {3 if choices['into'] == 'L1' else 2};\n"
-            f"constexpr int VECTORS_AT_ONCE = std::min({choices['unroll']}, MOST_VECTORS);\n"
+            f"constexpr int UNROLL = {choices['unroll']};\n"
+            "constexpr int VECTORS_AT_ONCE = UNROLL < MOST_VECTORS ? UNROLL : MOST_VECTORS;\n"
         )
         parts = [launch.as_comment(), HEAD + constants, BODY.read_text()]
         parts += [_struct(number, part) for number, part in enumerate(self.parts)]
@@ -155,7 +155,7 @@ def _bounds(bags: Bags) -> str:
   static long begin(long) {{ return 0; }}
   static long end(long) {{ return {entries}; }}
   static long later(long bag, long entry, long places) {{
-    return std::min(bag * {entries} + entry + places, {count * entries - 1}l);
+    return kl_min(bag * {entries} + entry + places, {count * entries - 1}l);
   }}
   static long bag_of(long number) {{ return number / {entries}; }}
   static long entry_of(long number) {{ return number % {entries}; }}
@@ -165,13 +165,13 @@ def _bounds(bags: Bags) -> str:
     return f"""\
   long begin(long bag) const {{
     const auto x = {offset};
-    return std::clamp<long>({bags.offsets.term}, 0, {entries});
+    return kl_max(0l, kl_min({entries}l, static_cast<long>({bags.offsets.term})));
   }}
   long end(long bag) const {{
     return bag + 1 < {starts.shape[0]} ? begin(bag + 1) : {entries};
   }}
   static long later(long, long entry, long places) {{
-    return std::min(entry + places, {entries - 1}l);
+    return kl_min(entry + places, {entries - 1}l);
   }}
   static long bag_of(long) {{ return 0; }}
   static long entry_of(long number) {{ return number; }}

@@ -59,6 +59,7 @@ def check(model: nn.Module, inputs: Sequence[Tensor], **choices: Choice) -> list
     exact = flat_tensors(model(*(x.double() if x.is_floating_point() else x for x in inputs)))
     for own, torchs, true in zip(found, wanted, exact, strict=True):
         assert (own.shape, own.stride()) == (torchs.shape, torchs.stride())
+        assert own.isnan().equal(torchs.isnan())
         torch.testing.assert_close(own.double(), true, rtol=1e-4, atol=1e-4, equal_nan=True)
         errors = [(x.double() - true).nan_to_num(0, 0, 0).abs().max() for x in (own, torchs)]
         assert errors[0] <= 8 * errors[1] + 1e-12
@@ -172,6 +173,16 @@ def test_an_added_mask_may_be_large_and_finite() -> None:
     mask = torch.full((90, 90), torch.finfo(torch.float32).min).triu(1)
     mask[:, :40] = mask[0, 1]
     check(Model(added), [random(1, 2, 90, 16), mask])
+
+
+@pytest.mark.parametrize("function", [lower_triangle, added_triangle])
+@pytest.mark.parametrize("place", ["key", "value"])
+def test_nan_behind_a_mask_ends_where_torch_has_it(
+    function: Callable[..., Tensor], place: str
+) -> None:
+    q, k, v = (random(1, 2, 70, 16) + i for i in range(3))
+    (k if place == "key" else v)[0, 1, 66, 3] = float("nan")
+    check(Model(function), [q, k, v])
 
 
 def test_a_finite_mask_leaves_a_padded_row_its_average() -> None:
