@@ -21,7 +21,7 @@ import torch
 
 from kernelite import __version__
 from kernelite.agent import survey, whole_model
-from kernelite.agent.search import Budget, Say, SiteSearch
+from kernelite.agent.search import CONFIRM_S, Budget, Say, SiteSearch
 from kernelite.agent.survey import Survey
 from kernelite.errors import MachineError, UsageError
 from kernelite.harness.judge import Judge
@@ -36,7 +36,7 @@ from kernelite.problems.target import Target
 from kernelite.results import records, report
 from kernelite.results.log import EventLog
 
-SHORTEST_TURN_S = 3.0
+SHORTEST_TURN_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class Options:
     Attributes:
         device: ``cpu``.
         backend: A backend's name, or ``all``.
-        budget_seconds: Time to spend on candidates; profiling and verification come on top.
+        budget_seconds: Time for the search; profiling and verification come on top.
         max_candidates: Evaluations at most.
         sites: Patterns; a site is searched if its name or label fits one. Empty: all.
     """
@@ -186,8 +186,9 @@ class Campaign:
                 left = sum(s.gain or 0.0 for s in todo[index:]) or 1.0
                 part = (site.gain or 0.0) / left
                 now = time.monotonic()
-                turn = max(SHORTEST_TURN_S, (deadline - now) * part)
-                budget = Budget(now + turn, math.ceil(max(evaluations, 0) * part))
+                turn = (deadline - now) * part
+                until = now + max(turn - CONFIRM_S, SHORTEST_TURN_S)
+                budget = Budget(until, math.ceil(max(evaluations, 0) * part))
                 evaluations -= budget.evaluations
                 problem = found.problems[site.site]
                 threads = calibration.device.threads

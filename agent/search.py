@@ -24,11 +24,13 @@ from kernelite.results.log import EventLog
 Say = Callable[[str, str], None]
 
 QUICK = Effort(rounds=14, seconds=1.0, baselines=("eager",))
-FULL = Effort(rounds=40, seconds=4.0, baselines=("eager", "compile"))
+FULL = Effort(rounds=40, seconds=2.0, baselines=("eager", "compile"))
+CONFIRM_S = 5.0  # what measuring one finalist takes, torch.compile included
 WORTH_KEEPING = 1.02
 TRIALS = 60
 COSTLY_S = 2.0  # a proposer above this is asked after tuning what there is
 FINALISTS = 2
+CLOSE = 0.97  # a runner-up this near to the best is measured again too
 
 
 @dataclass(slots=True)
@@ -154,7 +156,8 @@ class SiteSearch:
     def _finish(self) -> records.Winner | None:
         """Measure the best again, against every baseline, and decide."""
         ranked = sorted(self.passed, key=lambda e: -e.lower)
-        finalists = list({e.kernel.id: e for e in ranked}.values())[:FINALISTS]
+        distinct = list({e.kernel.id: e for e in ranked}.values())
+        finalists = [e for e in distinct if e.lower >= CLOSE * distinct[0].lower][:FINALISTS]
         unlimited = Budget(math.inf, len(finalists))
         confirmed = [
             Entrant(e.proposer, e.plan, e.kernel, self._verdict(e.kernel, "full", FULL, unlimited))
