@@ -43,10 +43,7 @@ def in_child(run: Path) -> dict[str, Any]:
         MachineError: the process died; the text is its last line.
     """
     command = [sys.executable, "-P", "-m", "kernelite.agent.whole_model", str(run)]
-    done = subprocess.run(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=TIMEOUT_S,
-        check=False,
-    )  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
     try:
         return dict(json.loads(done.stdout.splitlines()[-1]))
     except (IndexError, ValueError) as error:
