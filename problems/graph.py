@@ -18,6 +18,7 @@ from torch import fx
 from torch.utils import _pytree as pytree
 
 from kernelite.errors import KerneliteError
+from kernelite.problems.functional import functional
 
 NOISE = ("_guards", "sym_constrain", "_assert", "lift_fresh_copy", "alias.default")
 
@@ -36,7 +37,7 @@ class Constant:
 def trace(
     model: torch.nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any] | None = None
 ) -> torch.export.ExportedProgram:
-    """Export ``model`` for these inputs; undecomposed but for nested graphs.
+    """Export ``model`` for these inputs; undecomposed but for nested graphs and writes.
 
     Raises:
         NotTraceable: data-dependent control flow, unknown outputs and the like.
@@ -44,11 +45,12 @@ def trace(
     try:
         with torch.no_grad():
             program = torch.export.export(model, tuple(args), dict(kwargs or {}), strict=False)
-            if any(isinstance(m, fx.GraphModule) for _, m in program.graph_module.named_children()):
-                program = program.run_decompositions({})
+            program = functional(program)
     except Exception as error:  # export raises whatever the model's code does
         line = (str(error).strip().splitlines() or ["no message"])[0]
         raise NotTraceable(f"{type(error).__name__}: {line[:200]}") from error
+    if program.range_constraints:
+        raise NotTraceable("sizes or numbers in it depend on the values of tensors")
     return program
 
 
@@ -88,7 +90,7 @@ def flat_graph(
         if node.op == "placeholder" and node not in new:
             constant = constants.get(node.name) or targets.get(node.name)
             if constant is not None and node.users:
-                attribute = "constant_" + constant.replace(".", "_")
+                attribute = f"constant{len(new)}_" + constant.replace(".", "_")
                 module.register_buffer(attribute, _constant(program, constant))
                 new[node] = graph.get_attr(attribute)
                 new[node].meta = {**node.meta, "state": constant}
