@@ -11,7 +11,8 @@ help:  ## list the targets
 
 demo: compiler .venv/torch.stamp  ## make the example decoder faster, and say by how much
 	rm -rf $(DEMO)
-	$(BIN)/kernelite optimize examples/llama.py:build --out $(DEMO) --budget-seconds 60
+	@# 1 says that nothing beat the baseline, as can happen on a busy machine; the report says why.
+	$(BIN)/kernelite optimize examples/llama.py:build --out $(DEMO) --budget-seconds 60 || test $$? -eq 1
 	@echo "The report: $(DEMO)/report.html (open it in a browser)"
 
 test: compiler lint  ## everything that a change must pass
