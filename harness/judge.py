@@ -129,7 +129,11 @@ class Judge:
             )  # fmt: skip
         except Lost as lost:
             return lost
-        remote.ask({"do": "state"}, self.cases.instance.state)
+        try:
+            remote.ask({"do": "state"}, self.cases.instance.state)
+        except Lost as lost:
+            remote.close()
+            return lost
         return remote
 
 

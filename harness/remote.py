@@ -155,9 +155,11 @@ class Remote:
         except TimeoutError:
             self.close()
             raise Lost(Reason.TIMEOUT, f"no answer within {timeout_s:g} s") from None
+        except wire.Closed as closed:
+            raise Lost(Reason.CRASH, _death(self.close(), str(closed))) from None
         except wire.Broken as broken:
-            status = self.close()
-            raise Lost(*_death(status, str(broken))) from None
+            self.close()
+            raise Lost(Reason.CRASH, f"an answer that is none: {broken}") from None
         if "error" in answer:
             kind, text = str(answer.get("kind")), str(answer["error"])
             reason = {"build": Reason.BUILD, "MemoryError": Reason.MEMORY}.get(kind, Reason.CRASH)
@@ -175,10 +177,10 @@ class Remote:
         return self.status
 
 
-def _death(status: int, text: str) -> tuple[Reason, str]:
+def _death(status: int, text: str) -> str:
     if status < 0:
-        return Reason.CRASH, f"died of {signal.Signals(-status).name}"
-    return Reason.CRASH, f"ended with exit code {status}: {text}"
+        return f"died of {signal.Signals(-status).name}"
+    return f"ended with exit code {status}: {text}"
 
 
 def _environment() -> dict[str, str]:

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
+from kernelite.errors import MachineError
 from kernelite.harness.judge import Effort, Job
 from kernelite.harness.remote import Lost, Remote
 from kernelite.harness.verdict import Failed, Ratio, Reason, Timing
@@ -87,6 +88,7 @@ def compare(job: Job, baselines: Mapping[str, Remote]) -> Timing | Failed:
 
     Raises:
         Lost: the candidate's runner died under the clock.
+        MachineError: a baseline's runner did.
     """
     assert job.remote is not None
     effort = job.effort
@@ -98,6 +100,7 @@ def compare(job: Job, baselines: Mapping[str, Remote]) -> Timing | Failed:
             try:
                 others[name] = _prepare(remote, sets, effort)
             except Lost as lost:
+                remote.close()
                 job.judge.baselines[name] = lost
         if not others:
             return Failed("timing", Reason.CLOCK, "no baseline could be timed")
@@ -146,7 +149,12 @@ def _rounds(
     for number in range(effort.rounds):
         for clocked in chance.sample(everyone, len(everyone)):
             first, keep = number * clocked.calls, chance.randrange(clocked.calls)
-            clocked.sample(first, effort.cold, keep)
+            try:
+                clocked.sample(first, effort.cold, keep)
+            except Lost as lost:
+                if clocked is candidate:
+                    raise
+                raise MachineError(f"a baseline was lost under the clock: {lost}") from lost
             if clocked is candidate and number in look_at:
                 seen.append((first + keep, job.outputs("kept")))
         if number + 1 >= fewest and (time.perf_counter() > deadline or _narrow(candidate, others)):

@@ -21,10 +21,21 @@ from kernelite.problems.tensors import TensorSpec
 LENGTH = struct.Struct("<Q")
 LARGEST_HEADER_BYTES = 16 << 20
 LARGEST_TENSORS_BYTES = 16 << 30
+# Others cannot be made from bytes; for a quantised one PyTorch crashes when it is tried.
+TYPES = frozenset(
+    """
+    bool uint8 uint16 uint32 uint64 int8 int16 int32 int64 float16 bfloat16 float32 float64
+    complex64 complex128 float8_e4m3fn float8_e5m2 float8_e4m3fnuz float8_e5m2fnuz
+    """.split()
+)
 
 
 class Broken(Exception):
-    """The other side closed, or sent what cannot be a frame."""
+    """The other side sent what cannot be a frame."""
+
+
+class Closed(Broken):
+    """The other side is gone."""
 
 
 def send(sock: socket.socket, header: dict[str, Any], tensors: Sequence[torch.Tensor] = ()) -> None:
@@ -37,7 +48,7 @@ def send(sock: socket.socket, header: dict[str, Any], tensors: Sequence[torch.Te
             if tensor.numel():
                 sock.sendall(_packed(tensor).numpy().data)
     except OSError as error:
-        raise Broken(f"cannot send: {error}") from error
+        raise Closed(f"cannot send: {error}") from error
 
 
 def receive(
@@ -74,7 +85,7 @@ def _understood(text: bytes) -> tuple[dict[str, Any], list[TensorSpec]]:
         looks = [TensorSpec.from_json(fields) for fields in header.pop("tensors")]
         for look in looks:
             numbers = (*look.shape, *look.stride)
-            if len(look.shape) != len(look.stride) or not isinstance(_dtype(look), torch.dtype):
+            if len(look.shape) != len(look.stride) or look.dtype not in TYPES:
                 raise ValueError(f"no tensor looks like {look}")
             if not all(type(n) is int and 0 <= n < 1 << 48 for n in numbers):
                 raise ValueError(f"no tensor has such sizes: {numbers}")
@@ -104,7 +115,8 @@ def _packed(tensor: torch.Tensor) -> torch.Tensor:
     for axis, step in enumerate(tensor.stride()):
         if step == 0 and tensor.shape[axis] > 1:
             tensor = tensor.narrow(axis, 0, 1)
-    return tensor.detach().contiguous().reshape(-1).view(torch.uint8)
+    flat = tensor.detach().contiguous().as_strided((tensor.numel(),), (1,))
+    return flat.view(torch.uint8)
 
 
 def _unpacked(look: TensorSpec, content: bytearray, largest_bytes: int) -> torch.Tensor:
@@ -143,8 +155,8 @@ def _exactly(sock: socket.socket, size: int, deadline: float | None) -> bytearra
         except TimeoutError:
             raise
         except OSError as error:
-            raise Broken(f"cannot receive: {error}") from error
+            raise Closed(f"cannot receive: {error}") from error
         if count == 0:
-            raise Broken("the other side closed")
+            raise Closed("the other side closed")
         done += count
     return content
