@@ -112,7 +112,7 @@ def compare(
             if not torch.equal(got, own):
                 return worst, f"output {index}: {_unequal(got, own)} elements differ; must be equal"
             continue
-        if wrong := _misplaced(got, own):
+        if wrong := _misplaced(got, own, truth):
             return worst, f"output {index}: {wrong}"
         # Where the reference itself overflows, its error would allow anything elsewhere.
         truth = torch.where(own.isfinite(), truth, own.double())
@@ -137,14 +137,22 @@ def _unequal(got: torch.Tensor, own: torch.Tensor) -> int:
     return int((got != own).sum())
 
 
-def _misplaced(got: torch.Tensor, own: torch.Tensor) -> str | None:
-    """What differs in the places of NaN and infinities."""
+def _misplaced(got: torch.Tensor, own: torch.Tensor, truth: torch.Tensor) -> str | None:
+    """What differs in the places of NaN and infinities.
+
+    Where the reference and float64 disagree about these, either is right: PyTorch's
+    vectorised float32 GELU makes NaN of an infinity, the definition does not.
+    """
     if bool(own.isfinite().all()):
         bad = int((~got.isfinite()).sum())
         return f"{bad} elements are not finite or were never written" if bad else None
-    if not torch.equal(got.isnan(), own.isnan()):
+    as_truth = _same_kind(got.double(), truth) & ~truth.isfinite() & ~own.isfinite()
+    wrong = ~(_same_kind(got, own) | as_truth)
+    if bool((wrong & (got.isnan() | own.isnan())).any()):
         return "NaN is not where the reference has it"
-    infinite = own.isinf()
-    if not torch.equal(got.isinf(), infinite) or not torch.equal(got[infinite], own[infinite]):
-        return "infinities are not where the reference has them"
-    return None
+    return "infinities are not where the reference has them" if bool(wrong.any()) else None
+
+
+def _same_kind(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """Where both are NaN, or the same infinity, or finite."""
+    return (a.isnan() & b.isnan()) | (a.isinf() & (a == b)) | (a.isfinite() & b.isfinite())
