@@ -13,6 +13,7 @@ import textwrap
 import zlib
 from base64 import b85encode
 from collections.abc import Sequence
+from keyword import iskeyword
 from typing import Any
 
 import torch
@@ -102,7 +103,7 @@ def _state_names(nodes: Sequence[fx.Node]) -> list[str]:
         word = str(node.meta["state"]).rpartition(".")[2]
         word = "".join(c if c.isalnum() else "_" for c in word)
         name, count = word, 2
-        while name in names or not name.isidentifier():
+        while name in names or not name.isidentifier() or iskeyword(name):
             name, count = (
                 f"{word}_{count}" if word.isidentifier() else f"p_{word}_{count}",
                 count + 1,
@@ -137,12 +138,13 @@ def _recipe(tensor: torch.Tensor) -> str:
     spec = TensorSpec.of(tensor)
     look = f"{spec.shape}, {spec.stride}, torch.{spec.dtype}"
     own = tensor[tuple(slice(0, 1) if s == 0 else slice(None) for s in tensor.stride())]
-    if tensor.dtype == torch.bool or (own.is_floating_point() and not own.isfinite().all()):
-        text = b85encode(zlib.compress(own.contiguous().view(torch.uint8).numpy().tobytes()))
-        if len(text) <= LARGEST_CONSTANT_CHARACTERS:
-            return f"_constant({text.decode()!r}, {look})"
     if own.numel() == 0:
         return f"_draw({look}, 0, 0, 0, 0)"
+    if tensor.dtype == torch.bool or (own.is_floating_point() and not own.isfinite().all()):
+        held = own.contiguous().flatten().view(torch.uint8)
+        text = b85encode(zlib.compress(held.numpy().tobytes()))
+        if len(text) <= LARGEST_CONSTANT_CHARACTERS:
+            return f"_constant({text.decode()!r}, {look})"
     values = own.double()
     values = values[values.isfinite()]
     if values.numel() == 0:
