@@ -8,6 +8,7 @@ are traced once.
 
 from __future__ import annotations
 
+import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -69,17 +70,18 @@ class Site:
 
 @dataclass(slots=True)
 class _Call:
-    """What hooks saw of one (class, signature)."""
+    """What hooks saw of one (class, signature): calls by path, and the first call's inputs."""
 
-    paths: list[str]
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
-    calls: int = field(default=1)
+    calls: Counter[str] = field(default_factory=Counter)
+    graph: fx.GraphModule | None = None
+    reason: str = ""
 
 
 def hosts(target: Target) -> tuple[list[Host], list[str]]:
     """Modules to work on, and the reasons where a larger one could not be taken."""
-    hooked = [path or "the model" for path, m in target.model.named_modules() if m._forward_hooks]
+    hooked = _hooked(target.model)
     notes: list[str] = []
     try:
         if hooked:
@@ -89,55 +91,71 @@ def hosts(target: Target) -> tuple[list[Host], list[str]]:
     except NotTraceable as reason:
         notes.append(f"the whole model cannot be traced ({reason}); its modules are used instead")
     seen = _observe(target)
-    return list(_descend(target.model, "", seen, notes)), notes
+    taken: dict[int, list[str]] = {}
+    for path in _traceable(target.model, "", seen, notes):
+        taken.setdefault(id(seen[path]), []).append(path)
+    found = [(seen[paths[0]], paths) for paths in taken.values()]
+    return [
+        Host(tuple(paths), call.graph, (call.args, call.kwargs), sum(call.calls[p] for p in paths))
+        for call, paths in found
+        if call.graph is not None
+    ], notes
 
 
-def _descend(
-    model: torch.nn.Module, path: str, seen: dict[str, tuple[Any, _Call]], notes: list[str]
-) -> Iterator[Host]:
-    """The largest traceable modules below ``path``, one host per (class, signature)."""
-    module = model.get_submodule(path)
-    for name, child in module.named_children():
+def _hooked(module: torch.nn.Module) -> list[str]:
+    """Paths of the modules whose hooks a swapped forward would bypass, or run twice."""
+    return [
+        path or "the model"
+        for path, m in module.named_modules()
+        if m._forward_hooks or m._forward_pre_hooks
+    ]
+
+
+def _traceable(
+    model: torch.nn.Module, path: str, seen: dict[str, _Call], notes: list[str]
+) -> Iterator[str]:
+    """Paths of the largest traceable modules below ``path``."""
+    for name, child in model.get_submodule(path).named_children():
         below = f"{path}.{name}".strip(".")
-        if below not in seen:
-            yield from _descend(model, below, seen, notes)
-            continue
-        call = seen[below][1]
-        if call.paths[0] != below:
-            continue
-        try:
-            if any(m._forward_hooks for m in child.modules()):
-                raise NotTraceable("it has forward hooks")
-            graph = flat_graph(child, call.args, call.kwargs)
-            yield Host(tuple(call.paths), graph, (call.args, call.kwargs), call.calls)
-        except NotTraceable as reason:
-            notes.append(f"{below} cannot be traced ({reason})")
-            for other in call.paths:
-                yield from _descend(model, other, seen, notes)
-
-
-def _observe(target: Target) -> dict[str, tuple[Any, _Call]]:
-    """Inputs of every module, seen by hooks in one run; equal signatures share a `_Call`."""
-    calls: dict[Any, _Call] = {}
-    seen: dict[str, tuple[Any, _Call]] = {}
-
-    def note(path: str, module: torch.nn.Module, args: Any, kwargs: Any) -> None:
-        leaves = pytree.tree_leaves((args, kwargs))
-        looks = [TensorSpec.of(x) if isinstance(x, torch.Tensor) else repr(x) for x in leaves]
-        state = [TensorSpec.of(t) for t in module.state_dict().values()]
-        key = (type(module), module.extra_repr(), repr(looks), repr(state))
-        if key in calls:
-            calls[key].calls += 1
-            if path not in calls[key].paths:
-                calls[key].paths.append(path)
+        call = seen.get(below)
+        if call is not None and not call.graph and not call.reason:
+            _trace(child, call)
+            if call.reason:
+                notes.append(f"{below} cannot be traced ({call.reason})")
+        if call is not None and call.graph:
+            yield below
         else:
-            copied = pytree.tree_map_only(torch.Tensor, torch.clone, (args, kwargs))
-            calls[key] = _Call([path], *copied)
-        seen.setdefault(path, (key, calls[key]))
+            yield from _traceable(model, below, seen, notes)
 
+
+def _trace(module: torch.nn.Module, call: _Call) -> None:
+    """Fill in the call's graph, or the reason why it has none."""
+    try:
+        if _hooked(module):
+            raise NotTraceable("it has forward hooks")
+        call.graph = flat_graph(module, call.args, call.kwargs)
+    except NotTraceable as reason:
+        call.reason = str(reason)
+
+
+def _observe(target: Target) -> dict[str, _Call]:
+    """First call of every module, seen by hooks in one run; equal signatures share a `_Call`."""
+    calls: dict[Any, _Call] = {}
+    seen: dict[str, _Call] = {}
+
+    def note(path: str, args: Any, kwargs: Any) -> None:
+        leaves, tree = pytree.tree_flatten((args, kwargs))
+        looks = [TensorSpec.of(x) if isinstance(x, torch.Tensor) else repr(x) for x in leaves]
+        key = (repr(tree), repr(looks), settings[path])
+        if key not in calls:
+            calls[key] = _Call(*pytree.tree_map_only(torch.Tensor, _copied, (args, kwargs)))
+        calls[key].calls[path] += 1
+        seen.setdefault(path, calls[key])
+
+    settings = {path: _settings(module) for path, module in target.model.named_modules() if path}
     handles = [
         module.register_forward_pre_hook(
-            lambda m, a, k, path=path: note(path, m, a, k), with_kwargs=True
+            lambda m, a, k, path=path: note(path, a, k), with_kwargs=True
         )
         for path, module in target.model.named_modules()
         if path
@@ -148,6 +166,36 @@ def _observe(target: Target) -> dict[str, tuple[Any, _Call]]:
         for handle in handles:
             handle.remove()
     return seen
+
+
+def _copied(tensor: torch.Tensor) -> torch.Tensor:
+    """The tensor in memory of its own with the same strides, which ``clone`` may change."""
+    storage = tensor.untyped_storage().clone()
+    made = torch.empty(0, dtype=tensor.dtype)
+    return made.set_(storage, tensor.storage_offset(), tensor.shape, tensor.stride())
+
+
+def _settings(module: torch.nn.Module) -> str:
+    """All that a trace of the module depends on but its inputs and the values of its state."""
+    state = module.state_dict()
+    found: list[Any] = [_hooked(module)]
+    found += [(name, TensorSpec.of(tensor)) for name, tensor in state.items()]
+    for path, part in module.named_modules():
+        found.append((path, type(part), part.extra_repr()))
+        own = {n: v for n, v in vars(part).items() if n not in vars(torch.nn.Module())}
+        for name, value in (own | dict(part.named_buffers(recurse=False))).items():
+            if isinstance(value, torch.Tensor):
+                kept = f"{path}.{name}".strip(".") in state
+                found.append((name, None if kept else _digest(value)))
+            else:
+                plain = isinstance(value, bool | int | float | str | tuple | list | None)
+                found.append((name, value if plain else id(value)))
+    return repr(found)
+
+
+def _digest(tensor: torch.Tensor) -> tuple[TensorSpec, int]:
+    held = tensor.detach().contiguous().flatten().view(torch.uint8)
+    return TensorSpec.of(tensor), zlib.crc32(held.numpy().tobytes())
 
 
 def flat_arguments(model: torch.nn.Module, host: Host) -> list[torch.Tensor]:
