@@ -29,6 +29,7 @@ from kernelite.harness.remote import COMPILER, Server
 from kernelite.kernels.backends import backend
 from kernelite.kernels.devices import Calibration, Roofline
 from kernelite.kernels.devices.calibrate import as_json, load_or_measure
+from kernelite.kernels.templates import Choices
 from kernelite.problems import capture
 from kernelite.problems import target as targets
 from kernelite.problems.problem import Problem
@@ -180,6 +181,7 @@ class Campaign:
             return winners
         deadline = time.monotonic() + self.options.budget_seconds
         evaluations = self.options.max_candidates - len(known)
+        learnt: dict[str, Choices] = {}
         server, compiler = Server(), Server(COMPILER)
         try:
             for index, site in enumerate(todo):
@@ -195,7 +197,7 @@ class Campaign:
                 with Judge(problem, server, threads, compiler) as judge:
                     search = SiteSearch(
                         site.site, problem, judge, self.log, self.say, calibration.device.name,
-                        self.options.backend, self.options.seed, known,
+                        self.options.backend, self.options.seed, known, learnt,
                     )  # fmt: skip
                     if (winner := search.run(budget)) is not None:
                         winners.append(winner)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from kernelite.agent import tune
 from kernelite.agent.proposers import proposers
@@ -51,6 +51,7 @@ class Entrant:
 
     proposer: str
     plan: Plan
+    choices: Choices
     kernel: Kernel
     verdict: records.Verdict
 
@@ -75,6 +76,7 @@ class SiteSearch:
     backend: str
     seed: int
     known: Mapping[tuple[str, str], records.Verdict]
+    learnt: dict[str, Choices] = field(default_factory=dict)
     passed: list[Entrant] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
     tuned: bool = False
@@ -82,15 +84,23 @@ class SiteSearch:
     def run(self, budget: Budget) -> records.Winner | None:
         """Search until the budget is spent; the winner, if one is faster than eager."""
         for name, proposer in proposers():
-            if self.passed and proposer.seconds > COSTLY_S:
+            if proposer.seconds > COSTLY_S and self.passed:
                 self._tune_best(budget)
-            if budget.spent(proposer.seconds if self.passed else 0.0):
-                continue
+                if budget.spent(proposer.seconds):
+                    continue
             for plan in proposer.propose(self.problem):
-                if not budget.spent():
-                    self._try(name, plan, tune.default_choices(plan), None, budget)
+                for choices in self._first_choices(plan):
+                    if budget.evaluations > 0:
+                        self._try(name, plan, choices, None, budget)
         self._tune_best(budget)
         return self._finish()
+
+    def _first_choices(self, plan: Plan) -> list[Choices]:
+        """The plan's defaults, and what was best for a like plan at another site."""
+        default = tune.default_choices(plan)
+        learnt = self.learnt.get(plan.label, default)
+        fits = all(learnt.get(name) in values for name, values in plan.space.items())
+        return [default, learnt] if fits and learnt != default else [default]
 
     def _try(
         self, proposer: str, plan: Plan, choices: Choices, parent: str | None, budget: Budget
@@ -110,7 +120,7 @@ class SiteSearch:
             self.failures.append(f"{proposer}: {verdict.stage}: {verdict.reason}")
             self.say("judge", f"{self.site}  {proposer}  {plan.label}  failed at {verdict.stage}")
             return None
-        entrant = Entrant(proposer, plan, kernel, verdict)
+        entrant = Entrant(proposer, plan, choices, kernel, verdict)
         self.passed.append(entrant)
         ratio = verdict.timing.median if verdict.timing else None
         text = "no time" if ratio is None else f"{ratio:.2f}x eager"
@@ -160,7 +170,7 @@ class SiteSearch:
         finalists = [e for e in distinct if e.lower >= CLOSE * distinct[0].lower][:FINALISTS]
         unlimited = Budget(math.inf, len(finalists))
         confirmed = [
-            Entrant(e.proposer, e.plan, e.kernel, self._verdict(e.kernel, "full", FULL, unlimited))
+            replace(e, verdict=self._verdict(e.kernel, "full", FULL, unlimited))
             for e in finalists
             if e.lower > 1.0
         ]
@@ -168,6 +178,7 @@ class SiteSearch:
         if best is None or best.lower < WORTH_KEEPING:
             self._no_winner(best or (ranked[0] if ranked else None))
             return None
+        self.learnt[best.plan.label] = best.choices
         timing = best.verdict.timing
         winner = records.Winner(
             site=self.site, candidate=best.kernel.id, problem=self.problem.id,

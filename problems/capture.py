@@ -170,7 +170,7 @@ def _observe(target: Target) -> dict[str, _Call]:
 
 def _copied(tensor: torch.Tensor) -> torch.Tensor:
     """The tensor in memory of its own with the same strides, which ``clone`` may change."""
-    storage = tensor.untyped_storage().clone()
+    storage = tensor.untyped_storage().clone()  # type: ignore[no-untyped-call]
     made = torch.empty(0, dtype=tensor.dtype)
     return made.set_(storage, tensor.storage_offset(), tensor.shape, tensor.stride())
 

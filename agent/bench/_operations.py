@@ -86,7 +86,9 @@ def summaries(rows: Sequence[Mapping[str, Any]], regimes: Sequence[str]) -> dict
 def _row(judge: Judge, request: Request, device: str, say: Say) -> dict[str, Any]:
     problem, started = judge.problem, time.monotonic()
     with tempfile.TemporaryDirectory() as folder, EventLog(Path(folder)) as log:
-        search = SiteSearch(problem.name, problem, judge, log, say, device, "all", request.seed, {})
+        search = SiteSearch(
+            problem.name, problem, judge, log, say, device, "all", request.seed, {}, {}
+        )
         winner = search.run(Budget(time.monotonic() + request.seconds, MOST_EVALUATIONS))
         made = _candidates(log)
         reasons = [e.body.reason for e in log.events("no_winner")

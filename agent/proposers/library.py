@@ -120,15 +120,22 @@ def _is_causal(hidden: object) -> bool:
     return bool((square == torch.ones(square.shape[-2:], dtype=torch.bool).triu(1)).all())
 
 
-def _onednn_linear(graph: fx.Graph, node: fx.Node) -> fx.Node | None:
-    """A linear layer, with the activation behind it, by oneDNN; often faster than BLAS."""
-    if not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
+def _onednn_activated(graph: fx.Graph, node: fx.Node) -> fx.Node | None:
+    """A linear layer with the activation behind it as one call of oneDNN."""
+    if name_of(node) not in ONEDNN_POST_OPERATIONS or not isinstance(node.args[0], fx.Node):
         return None
-    post, algorithm, product = "none", "", node
-    if name_of(node) in ONEDNN_POST_OPERATIONS and isinstance(node.args[0], fx.Node):
-        post, product = ONEDNN_POST_OPERATIONS[name_of(node)], node.args[0]
-        algorithm = str(node.kwargs.get("approximate", "none")) if post == "gelu" else ""
-    elif any(name_of(user) in ONEDNN_POST_OPERATIONS for user in node.users):
+    post = ONEDNN_POST_OPERATIONS[name_of(node)]
+    algorithm = str(node.kwargs.get("approximate", "none")) if post == "gelu" else ""
+    return _product(graph, node.args[0], post, algorithm)
+
+
+def _onednn_product(graph: fx.Graph, node: fx.Node) -> fx.Node | None:
+    """A linear layer by oneDNN; often faster than BLAS."""
+    return _product(graph, node, "none", "")
+
+
+def _product(graph: fx.Graph, product: fx.Node, post: str, algorithm: str) -> fx.Node | None:
+    if not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
         return None
     if name_of(product) == "linear":
         x, weight = product.args[0], product.args[1]
@@ -170,7 +177,8 @@ def _embedding_bag(graph: fx.Graph, node: fx.Node) -> fx.Node | None:
 
 RULES: Sequence[tuple[str, Rule]] = (
     ("scaled_dot_product_attention", _attention),
-    ("oneDNN linear", _onednn_linear),
+    ("oneDNN linear with its activation", _onednn_activated),
+    ("oneDNN linear", _onednn_product),
     ("embedding_bag", _embedding_bag),
 )
 
