@@ -32,7 +32,7 @@ class Pool:
         kept = self.blocks.setdefault(size, deque())
         for _ in range(len(kept)):
             block = kept.popleft()
-            if torch._C._storage_Use_Count(block._cdata) == 1:  # type: ignore[attr-defined]
+            if torch._C._storage_Use_Count(block._cdata) == 1:
                 made = torch.empty(0, dtype=getattr(torch, spec.dtype))
                 made.set_(block, 0, spec.shape, spec.stride)
                 kept.append(block)  # only now, so that no other thread can take it meanwhile
