@@ -100,10 +100,13 @@ def numbers(
     """Arguments in order: a ctypes number, or the name of a pointer to fill in per call.
 
     Raises:
-        BuildFailed: an expression names what is not there.
+        BuildFailed: an expression or a layout names what is not there.
     """
     values: dict[str, TensorSpec] = {f"in{i}": spec for i, spec in enumerate(inputs)}
     values |= {f"out{i}": spec for i, spec in enumerate(outputs)}
+    for name, strides in launch.layouts.items():
+        if name not in values or len(strides) != len(values[name].shape):
+            raise BuildFailed(f"layout of {name!r}: the problem has no such tensor of that rank")
     bound: list[Any | str] = []
     for argument in launch.args:
         kind, colon, expression = argument.partition(":")
@@ -114,15 +117,24 @@ def numbers(
             continue
         try:
             tree = ast.parse(expression.strip(), mode="eval").body
-            bound.append(CTYPES[kind.strip()](_evaluate(tree, values)))
-        except (SyntaxError, KeyError, IndexError, TypeError, ZeroDivisionError) as error:
+            bound.append(_number(CTYPES[kind.strip()], _evaluate(tree, values)))
+        except (SyntaxError, LookupError, TypeError, ValueError, ArithmeticError,
+                RecursionError, MemoryError) as error:  # fmt: skip
             raise BuildFailed(f"launch argument {argument!r}: {error}") from error
     return bound
 
 
+def _number(kind: type[Any], value: Any) -> Any:
+    """The value in a C type, which would cut off what does not fit."""
+    number = kind(value)
+    if isinstance(value, int) and isinstance(number.value, int) and number.value != value:
+        raise OverflowError(f"{value} does not fit")
+    return number
+
+
 def _evaluate(node: ast.expr, values: Mapping[str, TensorSpec]) -> Any:
     match node:
-        case ast.Constant(value=int() | float() as value):
+        case ast.Constant(value=int() | float() as value) if not isinstance(value, bool):
             return value
         case ast.UnaryOp(op=ast.USub(), operand=operand):
             return -_evaluate(operand, values)
