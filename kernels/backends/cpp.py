@@ -70,7 +70,10 @@ class CppBackend:
     def load(self, kernel: Kernel, artefact: Path, signature: Signature) -> Entry:
         """Open the shared object; see `kernels.kernel.Backend`."""
         spec = launch.parse(kernel.source)
-        library = ctypes.CDLL(str(artefact))
+        try:
+            library = ctypes.CDLL(str(artefact))
+        except OSError as error:
+            raise BuildFailed(f"the built kernel cannot be loaded: {error}") from error
         try:
             function = getattr(library, spec.entry)
         except AttributeError as error:
