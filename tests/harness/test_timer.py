@@ -45,7 +45,10 @@ def softmax(server: Server) -> Iterator[Judge]:
 
 def timed(judge: Judge, body: str, before: str = "") -> Timing | Failed:
     """The clock's finding on a kernel that no other stage has looked at."""
-    source = f"import time, torch\n{before}\ndef run(x):\n    {body}\n"
+    return clocked(judge, f"import time, torch\n{before}\ndef run(x):\n    {body}\n")
+
+
+def clocked(judge: Judge, source: str) -> Timing | Failed:
     kernel = Kernel("pytorch", source)
     job = Job(judge, kernel, EFFORT, "cpu", backend("pytorch").build(kernel))
     eager = judge.baseline("eager")
@@ -100,9 +103,9 @@ def test_the_interval_covers_the_truth_in_nine_of_ten_cases_and_more() -> None:
 
 
 def test_a_kernel_against_itself_is_neither_faster_nor_slower(softmax: Judge) -> None:
-    ratio = of_eager(timed(softmax, "return torch.softmax(x, -1)"))
-    assert ratio.lower <= 1.1
-    assert ratio.upper >= 0.9
+    ratio = of_eager(clocked(softmax, SOURCE))
+    assert ratio.lower <= 1.15
+    assert ratio.upper >= 1 / 1.15
 
 
 def test_a_kernel_that_does_its_work_four_times_is_slower(softmax: Judge) -> None:
@@ -124,19 +127,17 @@ def test_a_clock_that_runs_fast_is_found_out(softmax: Judge) -> None:
     before = "now = time.perf_counter_ns\ntime.perf_counter_ns = lambda: 3 * now()"
     found = timed(softmax, "return torch.softmax(x, -1)", before)
     assert isinstance(found, Failed)
-    assert "more time than there was" in found.log
+    assert "agree in 0 of" in found.log
 
 
-def test_work_that_is_put_off_to_one_call_in_many_is_found_out(softmax: Judge) -> None:
-    before = "calls = []"
+def test_work_that_is_put_off_to_one_call_in_many_counts_in_full(softmax: Judge) -> None:
     body = """
     calls.append(1)
-    if len(calls) % 9:
-        return x
-    return [torch.softmax(x, -1) for _ in range(9)][-1]"""
-    found = timed(softmax, body.strip(), before)
-    assert isinstance(found, Failed)
-    assert (found.reason, "small part" in found.log) == (Reason.CLOCK, True)
+    if len(calls) % 9 == 0:
+        [torch.softmax(x, -1) for _ in range(27)]
+    return torch.softmax(x, -1)"""
+    ratio = of_eager(timed(softmax, body.strip(), "calls = []"))
+    assert 0.05 < ratio.median < 0.7
 
 
 def test_outputs_of_timed_calls_are_judged(softmax: Judge) -> None:
