@@ -48,11 +48,13 @@ class Patch:
     Attributes:
         modules: The modules whose forward was swapped, with the new forward.
         fallbacks: How often the original forward ran instead, by reason.
+        hidden: Forwards that somebody else had swapped in before, while ours are in.
     """
 
     modules: dict[torch.nn.Module, Callable[..., Any]] = field(default_factory=dict)
     names: set[str] = field(default_factory=set)
     fallbacks: dict[str, int] = field(default_factory=dict)
+    hidden: dict[torch.nn.Module, Callable[..., Any]] = field(default_factory=dict)
 
     @property
     def calls(self) -> dict[str, int]:
@@ -88,11 +90,17 @@ class Patch:
 
     def _put_in(self) -> None:
         for module, forward in self.modules.items():
+            present = vars(module).get("forward", forward)
+            if present is not forward:
+                self.hidden[module] = present
             module.forward = forward
 
     def _take_out(self) -> None:
-        for module in self.modules:
-            vars(module).pop("forward", None)
+        for module, forward in self.modules.items():
+            if vars(module).get("forward") is forward:
+                del module.forward
+                if module in self.hidden:
+                    module.forward = self.hidden.pop(module)
 
 
 def patch(model: torch.nn.Module, hosts: Sequence[Host], inserts: Sequence[Insert]) -> Patch:
@@ -102,18 +110,34 @@ def patch(model: torch.nn.Module, hosts: Sequence[Host], inserts: Sequence[Inser
         own = [insert for insert in inserts if insert.host == index]
         if not own:
             continue
-        graph = rewrite(host.graph, own)
+        buffers = dict(model.get_submodule(host.paths[0]).named_buffers(remove_duplicate=False))
+        held = host.graph.graph.find_nodes(op="get_attr")
+        transient = [node for node in held if node.meta["state"] in buffers]
+        graph = rewrite(host.graph, own, transient)
+        names = [node.meta["state"] for node in transient]
         for path in host.paths:
             module = model.get_submodule(path)
-            swapped = _Forward(module, host, graph, made.fallbacks)
-            made.modules[module] = types.MethodType(swapped, module)
+            swapped = _Forward(module, host, graph, names, made.fallbacks)
+            made.modules[module] = _method(swapped, module)
     made._put_in()
     return made
 
 
-def rewrite(host: fx.GraphModule, inserts: Sequence[Insert]) -> fx.GraphModule:
+def _method(swapped: _Forward, module: torch.nn.Module) -> Callable[..., Any]:
+    """The swapped forward as a plain method, which torch.compile insists on."""
+
+    def forward(module: torch.nn.Module, *args: Any, **kwargs: Any) -> Any:
+        return swapped(module, *args, **kwargs)
+
+    return types.MethodType(forward, module)
+
+
+def rewrite(
+    host: fx.GraphModule, inserts: Sequence[Insert], transient: Sequence[fx.Node]
+) -> fx.GraphModule:
     """A copy of the host's graph with each region replaced by one operator.
 
+    Buffers outside the ``state_dict`` (``transient``) are arguments behind the others.
     What depends on no input and no state, such as a mask made of ``arange``, is
     computed here, once.
     """
@@ -121,7 +145,7 @@ def rewrite(host: fx.GraphModule, inserts: Sequence[Insert]) -> fx.GraphModule:
     owner = {output: insert for insert in inserts for output in insert.region.outputs}
     free = constants(host.graph)
     root = torch.nn.Module()
-    for node in host.graph.find_nodes(op="get_attr"):
+    for node in set(host.graph.find_nodes(op="get_attr")) - set(transient):
         root.register_buffer(str(node.target), getattr(host, str(node.target)))
 
     def visit(node: fx.Node) -> None:
@@ -139,9 +163,10 @@ def rewrite(host: fx.GraphModule, inserts: Sequence[Insert]) -> fx.GraphModule:
         else:
             new[node] = graph.node_copy(node, new.__getitem__)
 
-    for node in host.graph.nodes:
-        if node.op == "placeholder":
-            visit(node)
+    for node in host.graph.find_nodes(op="placeholder"):
+        visit(node)
+    for index, node in enumerate(transient):
+        new[node] = graph.placeholder(f"transient{index}")
     visit(host.graph.output_node())
     return fx.GraphModule(root, graph)
 
@@ -173,16 +198,20 @@ class _Forward:
     """The swapped forward of one module."""
 
     def __init__(
-        self, module: torch.nn.Module, host: Host, graph: fx.GraphModule, fallbacks: dict[str, int]
-    ) -> None:
+        self, module: torch.nn.Module, host: Host, graph: fx.GraphModule,
+        transient: Sequence[str], fallbacks: dict[str, int],
+    ) -> None:  # fmt: skip
         self.original: Callable[..., Any] = module.forward
         self.run = graph.forward
         leaves, self.in_spec = pytree.tree_flatten(host.args)
         self.looks = [TensorSpec.of(x) if isinstance(x, torch.Tensor) else x for x in leaves]
         self.leaves, self.out_spec = host.graph.meta["leaves"], host.graph.meta["out_spec"]
         self.fallbacks = fallbacks
-        self.homes = [_home(module, name) for name in module.state_dict()]
-        self.state = [(t.shape, t.dtype, t.device) for t in self._state()]
+        self.homes = [_home(module, name) for name in (*module.state_dict(), *transient)]
+        state = self._state()
+        self.state = [(t.shape, t.dtype, t.device) for t in state]
+        firsts = {id(t): i for i, t in reversed(list(enumerate(state)))}
+        self.tied = [(i, firsts[id(t)]) for i, t in enumerate(state) if firsts[id(t)] != i]
 
     def __call__(self, module: torch.nn.Module, *args: Any, **kwargs: Any) -> Any:
         leaves, spec = pytree.tree_flatten((args, kwargs))
@@ -206,17 +235,22 @@ class _Forward:
         """Why the kernels must not run on this call, if so."""
         if module.training:
             return "training mode"
+        if torch.is_autocast_enabled("cpu"):
+            return "autocast"
         if spec != self.in_spec:
             return "other arguments"
         for leaf, look in zip(leaves, self.looks, strict=True):
             if isinstance(look, TensorSpec):
                 if not isinstance(leaf, torch.Tensor) or TensorSpec.of(leaf) != look:
                     return "other input shapes"
-            elif leaf != look:
+            elif type(leaf) is not type(look) or leaf != look:
                 return "other constants"
         for tensor, known in zip(state, self.state, strict=True):
             if (tensor.shape, tensor.dtype, tensor.device) != known:
                 return "other state"
+        for one, other in self.tied:
+            if state[one] is not state[other] and state[one].data_ptr() != state[other].data_ptr():
+                return "weights no longer tied"
         return None
 
 
