@@ -179,7 +179,7 @@ def _agreeing(candidate: Clocked, others: Sequence[Clocked], cold: bool) -> np.n
     machine loses only those.
     """
     gaps, inside = candidate.gaps_s(), np.array(candidate.inside_s)
-    usual_s = max(0.0, *(float(np.quantile(other.gaps_s(), 0.25)) for other in others))
+    usual_s = max(0.0, *(float(np.min(other.gaps_s())) for other in others))
     allowed = CLOCK_SHARE * inside + CLOCK_CALL_S * candidate.calls + CLOCK_SAMPLE_S
     return (gaps >= 0) & (cold | (gaps <= allowed + usual_s))
 
