@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -42,7 +43,8 @@ class Server:
         ours, theirs = socket.socketpair()
         self.control, self.ready = ours, False
         self.log = tempfile.TemporaryFile()  # noqa: SIM115  closed with the server
-        command = [sys.executable, "-P", "-m", "kernelite.harness.server"]
+        self.folder = tempfile.mkdtemp(prefix="kernelite-")
+        command = [sys.executable, "-P", "-m", "kernelite.harness.server", self.folder]
         self.process = subprocess.Popen(
             [*command, str(theirs.fileno()), preload], pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log, env=_environment(),
@@ -83,7 +85,7 @@ class Server:
             raise MachineError(f"the fork server has died: {self._last_words()}") from error
 
     def close(self) -> None:
-        """End the server; its children die with it."""
+        """End the server; its children and their folders go with it."""
         self.control.close()
         try:
             self.process.wait(5)
@@ -91,6 +93,7 @@ class Server:
             os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
         self.log.close()
+        shutil.rmtree(self.folder, ignore_errors=True)  # if the server could not do it itself
 
     def _last_words(self) -> str:
         self.log.seek(0)

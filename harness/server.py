@@ -20,8 +20,14 @@ from pathlib import Path
 from kernelite.harness import runner
 
 
-def main(fd: int, preload: str) -> None:
-    """Answer requests on the control socket until the judge closes it."""
+def main(folder: Path, fd: int, preload: str) -> None:
+    """Answer requests on the control socket until the judge closes it.
+
+    Args:
+        folder: Where each child gets a folder of its own; deleted at the end.
+        fd: Of the control socket.
+        preload: Modules that the children find imported, separated by commas.
+    """
     for name in filter(None, preload.split(",")):
         __import__(name)
     control = socket.socket(fileno=fd)
@@ -37,7 +43,7 @@ def main(fd: int, preload: str) -> None:
             _remove(running.pop(ended, None))
             control.send(json.dumps({"status": status}).encode())
             continue
-        scratch = Path(tempfile.mkdtemp(prefix="kernelite-"))
+        scratch = Path(tempfile.mkdtemp(dir=folder))
         pid = os.fork()
         if pid == 0:
             control.close()
@@ -45,9 +51,9 @@ def main(fd: int, preload: str) -> None:
         os.close(fds[0])
         running[pid] = scratch
         control.send(json.dumps({"pid": pid}).encode())
-    for pid, scratch in running.items():
+    for pid in running:
         _wait(pid)
-        _remove(scratch)
+    _remove(folder)
 
 
 def _remove(scratch: Path | None) -> None:
@@ -71,4 +77,4 @@ def _wait(pid: int) -> int:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), sys.argv[2])
+    main(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3])

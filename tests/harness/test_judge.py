@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -147,25 +146,15 @@ def test_the_next_evaluation_is_unaffected(judge: Judge, kernel: Kernel, right: 
     assert failure(judge, native("")).reason == Reason.NUMERIC
 
 
-@pytest.fixture
-def alone(tmp_path: Path) -> Iterator[Server]:
-    """A server whose runners have their folders under ``tmp_path``."""
-    with pytest.MonkeyPatch.context() as told:
-        told.setenv("TMPDIR", str(tmp_path))
-        server = Server()
-    yield server
-    server.close()
-
-
 def test_evaluations_leave_no_process_no_descriptor_and_no_folder(
-    alone: Server, linear: Problem, tmp_path: Path
+    server: Server, linear: Problem
 ) -> None:
-    def held() -> tuple[str, int, list[Path]]:
-        pid = alone.process.pid
+    def held() -> tuple[str, int, list[str]]:
+        pid = server.process.pid
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text()
-        return children, len(os.listdir("/proc/self/fd")), list(tmp_path.iterdir())
+        return children, len(os.listdir("/proc/self/fd")), os.listdir(server.folder)
 
-    with Judge(linear, alone, 1, timeout_s=5.0) as judge:
+    with Judge(linear, server, 1, timeout_s=5.0) as judge:
         verdict(judge, run())
         before = held()
         for kernel in (run(), run("raise ValueError"), native("std::abort();"), native("")):
