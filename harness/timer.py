@@ -32,7 +32,7 @@ NARROW = 0.01
 FEWEST_ROUNDS = 10
 RESAMPLES = 1000
 # What a runner's clock may miss of the judge's: a share of the time, per call, per sample.
-CLOCK_SHARE, CLOCK_CALL_S, CLOCK_SAMPLE_S = 0.15, 1e-6, 3e-4
+CLOCK_SHARE, CLOCK_CALL_S, CLOCK_SAMPLE_S = 0.15, 5e-7, 3e-4
 FEWEST_AGREEING = 4  # rounds in which both clocks must tell the same
 CHECKED = 2
 
