@@ -85,6 +85,8 @@ def _attention(graph: fx.Graph, node: fx.Node) -> fx.Node | None:
     scores, scale, mask, causal = weights.args[0], 1.0, None, False
     while isinstance(scores, fx.Node) and name_of(scores) not in ("matmul", "bmm"):
         first, other = scores.args[0], scores.args[1] if len(scores.args) > 1 else None
+        if scores.kwargs and name_of(scores) != "to":
+            return None
         match name_of(scores):
             case "mul" if isinstance(other, int | float):
                 scale *= other
@@ -154,7 +156,7 @@ def _product(graph: fx.Graph, product: fx.Node, post: str, algorithm: str) -> fx
 
 def _embedding_bag(graph: fx.Graph, node: fx.Node) -> fx.Node | None:
     """Rows of a table, weighted and summed, as embedding_bag."""
-    if name_of(node) != "sum" or list(node.args[1:2]) not in ([[1]], [[-2]]):
+    if name_of(node) != "sum" or list(node.args[1:]) not in ([[1]], [[-2]]) or node.kwargs:
         return None
     product = node.args[0]
     if not isinstance(product, fx.Node) or name_of(product) != "mul":
@@ -167,6 +169,8 @@ def _embedding_bag(graph: fx.Graph, node: fx.Node) -> fx.Node | None:
     table, indices = rows.args[0], rows.args[1]
     if isinstance(indices, list | tuple):
         indices = indices[0]
+    if weights.meta["val"].shape[:-1] != indices.meta["val"].shape:  # type: ignore[union-attr]
+        return None
     flat = graph.call_function(aten.squeeze.dim, (weights, -1))
     bag = graph.call_function(
         torch.nn.functional.embedding_bag, (indices, table),
