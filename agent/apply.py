@@ -15,8 +15,9 @@ from kernelite.kernels.kernel import Kernel
 from kernelite.kernels.patch import Insert, Patch, patch
 from kernelite.problems import capture
 from kernelite.problems.capture import Host, Site
-from kernelite.problems.problem import instantiate
+from kernelite.problems.problem import Problem, instantiate
 from kernelite.problems.target import Target
+from kernelite.problems.tensors import TensorSpec, specs
 from kernelite.results import log, records
 
 
@@ -25,7 +26,7 @@ class Choice:
     """A winner of a run: its kernel, and the site and problem that it won."""
 
     site: str
-    problem: str
+    problem: Problem
     kernel: Kernel
 
 
@@ -41,24 +42,36 @@ def winners(run: Path) -> list[Choice]:
         for e in events
         if isinstance(e.body, records.Candidate)
     }
+    problems = {
+        e.body.problem: Problem(Path(e.body.file).stem, e.body.source)
+        for e in events
+        if isinstance(e.body, records.Captured)
+    }
     found = {e.body.site: e.body for e in events if isinstance(e.body, records.Winner)}
-    return [Choice(w.site, str(w.problem), kernels[w.candidate]) for w in found.values()]
+    return [Choice(w.site, problems[str(w.problem)], kernels[w.candidate]) for w in found.values()]
 
 
 def inserts(sites: Sequence[Site], chosen: Sequence[Choice]) -> dict[str, list[Insert]]:
     """The places of the model for each winner, by the name of its site."""
-    by_problem = {choice.problem: choice for choice in chosen}
+    by_task = {_task(choice.problem): choice for choice in chosen}
     found: dict[str, list[Insert]] = {}
     for site in sites:
-        choice = by_problem.get(site.problem.id)
+        choice = by_task.get(_task(site.problem))
         if choice is None:
             continue
         builder = backend(choice.kernel.backend)
         signature = instantiate(site.problem, 0).signature
         entry = builder.load(choice.kernel, builder.build(choice.kernel), signature)
         name = f"k_{choice.kernel.id}_{site.problem.id}"
-        found[choice.site] = [Insert(host, region, name, entry) for host, region in site.places]
+        places = [Insert(host, region, name, entry) for host, region in site.places]
+        found[choice.site] = found.get(choice.site, []) + places
     return found
+
+
+def _task(problem: Problem) -> tuple[str, tuple[TensorSpec, ...]]:
+    """The forward and the looks of its arguments: the problem without the ranges of values."""
+    forward = problem.source.partition("    def forward(")[2].partition("\ndef get_inputs(")[0]
+    return forward, specs(instantiate(problem, 0).arguments)
 
 
 def patched(
