@@ -12,7 +12,7 @@ import math
 import os
 import platform
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,7 @@ from kernelite.results import records, report
 from kernelite.results.log import EventLog
 
 SHORTEST_TURN_S = 1.0
+FEWEST_EVALUATIONS = 6  # per site
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +191,8 @@ class Campaign:
                 now = time.monotonic()
                 turn = (deadline - now) * part
                 until = now + max(turn - CONFIRM_S, SHORTEST_TURN_S)
-                budget = Budget(until, math.ceil(max(evaluations, 0) * part))
+                own = max(FEWEST_EVALUATIONS, math.ceil(evaluations * part))
+                budget = Budget(until, max(0, min(evaluations, own)))
                 evaluations -= budget.evaluations
                 problem = found.problems[site.site]
                 threads = calibration.device.threads
@@ -207,7 +209,7 @@ class Campaign:
             compiler.close()
         return winners
 
-    def _known_verdicts(self) -> Mapping[tuple[str, str], records.Verdict]:
+    def _known_verdicts(self) -> dict[tuple[str, str], records.Verdict]:
         return {
             (event.uid, event.body.problem): event.body.verdict
             for event in self.log.events("evaluated")

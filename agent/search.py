@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from kernelite.agent import tune
@@ -75,7 +75,7 @@ class SiteSearch:
     device: str
     backend: str
     seed: int
-    known: Mapping[tuple[str, str], records.Verdict]
+    known: dict[tuple[str, str], records.Verdict]
     learnt: dict[str, Choices] = field(default_factory=dict)
     passed: list[Entrant] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
@@ -90,8 +90,7 @@ class SiteSearch:
                     continue
             for plan in proposer.propose(self.problem):
                 for choices in self._first_choices(plan):
-                    if budget.evaluations > 0:
-                        self._try(name, plan, choices, None, budget)
+                    self._try(name, plan, choices, None, budget)
         self._tune_best(budget)
         return self._finish()
 
@@ -107,7 +106,10 @@ class SiteSearch:
     ) -> Entrant | None:
         """Judge one choice of one plan; None if it failed or its backend is not wanted."""
         kernel = plan.render(choices)
+        uid = f"quick {kernel.id} {self.problem.id}"
         if self.backend not in ("all", kernel.backend):
+            return None
+        if budget.evaluations <= 0 and (uid, self.problem.id) not in self.known:
             return None
         candidate = records.Candidate(
             id=kernel.id, problem=self.problem.id, site=self.site, backend=kernel.backend,
@@ -120,6 +122,9 @@ class SiteSearch:
             self.failures.append(f"{proposer}: {verdict.stage}: {verdict.reason}")
             self.say("judge", f"{self.site}  {proposer}  {plan.label}  failed at {verdict.stage}")
             return None
+        twin = next((e for e in self.passed if e.kernel.id == kernel.id), None)
+        if twin is not None:
+            return twin
         entrant = Entrant(proposer, plan, choices, kernel, verdict)
         self.passed.append(entrant)
         ratio = verdict.timing.median if verdict.timing else None
@@ -139,6 +144,7 @@ class SiteSearch:
         verdict = events.as_verdict(found.as_json())
         body = records.Evaluated(candidate=kernel.id, problem=self.problem.id, verdict=verdict)
         self.log.append("evaluated", body, uid=uid)
+        self.known[uid, self.problem.id] = verdict
         return verdict
 
     def _tune_best(self, budget: Budget) -> None:

@@ -59,7 +59,7 @@ def examine(run: Path) -> dict[str, Any]:
     found = inserts(capture.sites(target.model, hosts), winners(run))
     compiled, note = _compiled(target)
     with timer.machine_lock():
-        dropped = _hurting(target, hosts, found) if len(found) > 1 else []
+        dropped = _hurting(target, hosts, found) if found else []
         patch = patched(target.model, hosts, found, [site for site, _ in dropped])
         right, ratio, reason = _right(target, patch)
         forms = {"eager": _unpatched(target, patch), "patched": target.run}
