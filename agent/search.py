@@ -56,6 +56,13 @@ class Entrant:
     verdict: records.Verdict
 
     @property
+    def median(self) -> float:
+        """Speed-up over eager; 0 if unknown."""
+        timing = self.verdict.timing
+        found = timing.eager.median if timing and timing.eager else None
+        return found or 0.0
+
+    @property
     def lower(self) -> float:
         """Lower bound of the speed-up over eager; 0 if unknown."""
         timing = self.verdict.timing
@@ -178,7 +185,7 @@ class SiteSearch:
         confirmed = [
             replace(e, verdict=self._verdict(e.kernel, "full", FULL, unlimited))
             for e in finalists
-            if e.lower > 1.0
+            if e.median > 1.0
         ]
         best = max(confirmed, key=lambda e: e.lower, default=None)
         if best is None or best.lower < WORTH_KEEPING:
