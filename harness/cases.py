@@ -18,7 +18,7 @@ from torch.utils import _pytree as pytree
 
 from kernelite.harness import oracle
 from kernelite.problems.problem import Instance, Problem, execute, flat_tensors, instantiate
-from kernelite.problems.tensors import TensorSpec, specs
+from kernelite.problems.tensors import specs
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +43,7 @@ class Cases:
     def __init__(self, problem: Problem, seed: int) -> None:
         self.problem, self.seed = problem, seed
         self.module = execute(problem)
+        self._specials: dict[str, Case | None] = {}
 
     @cached_property
     def instance(self) -> Instance:
@@ -89,6 +90,11 @@ class Cases:
 
     def special(self, name: str, value: float) -> Case | None:
         """The first inputs with one element of the first float tensor replaced, if there is one."""
+        if name not in self._specials:
+            self._specials[name] = self._with_special(name, value)
+        return self._specials[name]
+
+    def _with_special(self, name: str, value: float) -> Case | None:
         changed = [_like(i) if isinstance(i, torch.Tensor) else i for i in self.instance.inputs]
         for tensor in flat_tensors(changed):
             if tensor.is_floating_point() and tensor.numel() and 0 not in tensor.stride():
@@ -136,11 +142,6 @@ def laid_out_otherwise(tensor: torch.Tensor) -> torch.Tensor:
         return tensor.clone()
     wide = torch.empty(*tensor.shape[:-1], 2 * tensor.shape[-1] + 1, dtype=tensor.dtype)
     return wide[..., 1::2].copy_(tensor)
-
-
-def spec_of(case: Case) -> tuple[TensorSpec, ...]:
-    """How the case's outputs must look."""
-    return specs(case.reference)
 
 
 def _wide(tensor: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
