@@ -57,24 +57,25 @@ def examine(run: Path) -> dict[str, Any]:
     target = targets.load(str(options["target"]), int(options["seed"]))
     hosts, notes = capture.hosts(target)
     found = inserts(capture.sites(target.model, hosts), winners(run))
-    compiled, note = _compiled(target)
     with timer.machine_lock():
         dropped = _hurting(target, hosts, found) if found else []
         patch = patched(target.model, hosts, found, [site for site, _ in dropped])
         right, ratio, reason = _right(target, patch)
-        forms = {"eager": _unpatched(target, patch), "patched": target.run}
+        compiled, note = _compiled(target, patch)
+        forms = {"eager": _unpatched(target.run, patch), "patched": target.run}
         if compiled is not None:
-            forms["compile"] = compiled
+            forms["compile"] = _unpatched(compiled, patch)
         samples = _interleave(forms, ROUNDS, SECONDS)
     kept = [site for site in found if site not in dict(dropped)]
     verified = _document(samples, right, ratio, dropped, "; ".join(filter(None, (reason, note))))
     return {"fallbacks": notes, "patched": kept, "verified": verified, "text": _text(verified)}
 
 
-def _compiled(target: Target) -> tuple[Callable[[], Any] | None, str | None]:
-    """The model under torch.compile, already compiled; or why there is none."""
+def _compiled(target: Target, patch: Patch) -> tuple[Callable[[], Any] | None, str | None]:
+    """The unpatched model under torch.compile, already compiled; or why there is none."""
     size = sum(t.numel() * t.element_size() for t in target.model.state_dict().values())
-    model = copy.deepcopy(target.model) if size <= LARGEST_COPY_BYTES else target.model
+    with patch.lifted():
+        model = copy.deepcopy(target.model) if size <= LARGEST_COPY_BYTES else target.model
     compiled = torch.compile(model, dynamic=False)
 
     def run() -> Any:
@@ -83,18 +84,18 @@ def _compiled(target: Target) -> tuple[Callable[[], Any] | None, str | None]:
 
     try:
         for _ in range(3):
-            run()
+            _unpatched(run, patch)()
     except Exception as error:  # noqa: BLE001  the compiler may raise anything
         return None, f"torch.compile cannot take this model: {type(error).__name__}"
     return run, None
 
 
-def _unpatched(target: Target, patch: Patch) -> Callable[[], Any]:
-    """A run of the model with its own forwards."""
+def _unpatched(function: Callable[[], Any], patch: Patch) -> Callable[[], Any]:
+    """``function`` with the model's own forwards in place."""
 
     def run() -> Any:
         with patch.lifted():
-            return target.run()
+            return function()
 
     return run
 
