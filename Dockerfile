@@ -14,7 +14,7 @@ FROM python:3.12-slim-bookworm AS cpu
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends g++ \
     && rm -rf /var/lib/apt/lists/*
-ENV PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu
+ARG PIP_EXTRA_INDEX_URL
 COPY constraints/cpu.txt /constraints.txt
 COPY --from=wheel /wheels /wheels
 RUN wheel=$(echo /wheels/*.whl) \
