@@ -143,7 +143,7 @@ class Lowering:
         try:
             table: Any = core_aten_decompositions()
             parts = make_fx(function, decomposition_table=table)(*metas)
-        except Exception as error:
+        except Exception as error:  # a decomposition may raise anything
             raise Unsupported(f"operator {name}: {error}") from error
         calls = [n for n in parts.graph.nodes if n.op == "call_function"]
         if len(calls) == 1 and calls[0].target == node.target:
