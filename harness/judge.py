@@ -34,12 +34,14 @@ class Effort:
         seconds: Wall time at most.
         cold: Clear the caches before each call.
         baselines: Which of ``eager`` and ``compile`` to compare with.
+        narrow: Half width, as a share, of an interval that needs no more rounds.
     """
 
     rounds: int = 40
     seconds: float = 8.0
     cold: bool = False
     baselines: tuple[str, ...] = ("eager", "compile")
+    narrow: float = 0.01
 
 
 class Judge:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ class Server:
     """A running fork server; start it early, it imports torch in the background."""
 
     def __init__(self, preload: str = "") -> None:
-        ours, theirs = socket.socketpair()
+        ours, theirs = socket.socketpair(type=socket.SOCK_SEQPACKET)
         self.control, self.ready = ours, False
         self.log = tempfile.TemporaryFile()  # noqa: SIM115  closed with the server
         self.folder = tempfile.mkdtemp(prefix="kernelite-")
@@ -52,7 +53,7 @@ class Server:
         )  # fmt: skip
         theirs.close()
 
-    def fork(self, caged: bool) -> tuple[int, socket.socket]:
+    def fork(self) -> tuple[int, socket.socket]:
         """A new runner: its process id and the socket to it.
 
         Raises:
@@ -64,22 +65,25 @@ class Server:
                 if not self.control.recv(4096):
                     raise OSError("closed")
                 self.ready = True
-            ours, theirs = socket.socketpair()
-            with theirs:
-                request = json.dumps({"caged": caged}).encode()
-                socket.send_fds(self.control, [request], [theirs.fileno()])
-            return int(json.loads(self.control.recv(4096))["pid"]), ours
+            self.control.send(b'{"do": "fork"}')
+            answer, (descriptor,), _, _ = socket.recv_fds(self.control, 4096, 1)
+            return int(json.loads(answer)["pid"]), socket.socket(fileno=descriptor)
         except (OSError, ValueError) as error:
             raise MachineError(f"the fork server has died: {self._last_words()}") from error
 
+    def end(self, pid: int) -> None:
+        """End the runner and everything in its session, without waiting for that."""
+        with suppress(OSError):  # a dead server has taken its runners along
+            self.control.send(json.dumps({"do": "end", "pid": pid}).encode())
+
     def wait(self, pid: int) -> int:
-        """End the runner and everything in its session; its exit code, negative for a signal.
+        """As `end`; waits, and returns the exit code, negative for a signal.
 
         Raises:
             MachineError: the server has died, and its runners with it.
         """
         try:
-            self.control.send(json.dumps({"wait": pid}).encode())
+            self.control.send(json.dumps({"do": "wait", "pid": pid}).encode())
             return int(json.loads(self.control.recv(4096))["status"])
         except (OSError, ValueError) as error:
             raise MachineError(f"the fork server has died: {self._last_words()}") from error
@@ -118,8 +122,8 @@ class Remote:
         threads: int, caged: bool = True, timeout_s: float = CALL_TIMEOUT_S,
     ) -> None:  # fmt: skip
         self.server, self.timeout_s = server, timeout_s
-        self.pid, self.sock = server.fork(caged)
-        self.status: int | None = None
+        self.pid, self.sock = server.fork()
+        self.ended = False
         self.isolation, self.layers = 0, tuple[str, ...]()
         load = {"do": "load", "backend": kernel.backend, "source": kernel.source,
                 "artefact": str(artefact), "signature": signature.as_json(),
@@ -159,7 +163,7 @@ class Remote:
             self.close()
             raise Lost(Reason.TIMEOUT, f"no answer within {timeout_s:g} s") from None
         except wire.Closed as closed:
-            raise Lost(Reason.CRASH, _death(self.close(), str(closed))) from None
+            raise Lost(Reason.CRASH, _death(self._wait(), str(closed))) from None
         except wire.Broken as broken:
             self.close()
             raise Lost(Reason.CRASH, f"an answer that is none: {broken}") from None
@@ -171,13 +175,20 @@ class Remote:
             raise Lost(reason, f"{kind}: {text}")
         return answer, results
 
-    def close(self) -> int:
-        """End the runner; its exit code, negative for a signal."""
-        if self.status is None:
-            self.status = 0  # once only: the number may belong to another process later
+    def close(self) -> None:
+        """End the runner."""
+        if not self.ended:
+            self.ended = True  # once only: the number may belong to another process later
             self.sock.close()
-            self.status = self.server.wait(self.pid)
-        return self.status
+            self.server.end(self.pid)
+
+    def _wait(self) -> int:
+        """End the runner; its exit code, negative for a signal."""
+        if self.ended:
+            return 0
+        self.ended = True
+        self.sock.close()
+        return self.server.wait(self.pid)
 
 
 def _death(status: int, text: str) -> str:

@@ -28,14 +28,10 @@ MEMORY_BYTES = 16 << 30
 CPU_S = 600
 
 
-def main(sock: socket.socket, scratch: Path, caged: bool) -> NoReturn:
+def main(sock: socket.socket, scratch: Path) -> NoReturn:
     """Serve one judge and exit without running any of the server's cleanup."""
     try:
         os.setsid()
-        if caged:  # what a candidate prints must not fill the disk under the server's log
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, 1)
-            os.dup2(nowhere, 2)
         Session(sock, scratch).serve()
     except wire.Broken:
         pass
@@ -70,7 +66,13 @@ class Session:
             wire.send(self.sock, answer, results)
 
     def do_cage(self, header: dict[str, Any], _: list[torch.Tensor]) -> Any:
-        """Close the cage, which must come before any thread and any word of the candidate."""
+        """Close the cage, which must come before any thread and any word of the candidate.
+
+        What a candidate prints must not fill the disk under the server's log.
+        """
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 1)
+        os.dup2(nowhere, 2)
         closed = cage.close(self.scratch, [Path(header["artefact"])], MEMORY_BYTES, CPU_S)
         return {"isolation": closed.level, "layers": list(closed.layers)}, []
 

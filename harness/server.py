@@ -1,8 +1,9 @@
 """The fork server: a process that has imported torch and only ever forks.
 
-A forked child costs 10 ms where a new torch process costs 1.2 s.  The server
-itself runs no tensor operation: a child of a process whose OpenMP pool has
-run would hang in its first parallel region.
+A forked child costs 10 ms where a new torch process costs 1.2 s, and nothing
+when it was forked before it was asked for.  The server itself runs no tensor
+operation: a child of a process whose OpenMP pool has run would hang in its
+first parallel region.
 """
 
 from __future__ import annotations
@@ -13,11 +14,14 @@ import shutil
 import signal
 import socket
 import sys
-import tempfile
 from contextlib import suppress
 from pathlib import Path
 
+from kernelite import plugins
 from kernelite.harness import runner
+from kernelite.kernels import backends
+
+BURIAL_S = 0.05
 
 
 def main(folder: Path, fd: int, preload: str) -> None:
@@ -30,50 +34,78 @@ def main(folder: Path, fd: int, preload: str) -> None:
     """
     for name in filter(None, preload.split(",")):
         __import__(name)
+    for name in plugins.names(backends.__name__):
+        backends.backend(name)
     control = socket.socket(fileno=fd)
     control.send(b'{"ready": true}')
-    running: dict[int, Path] = {}
-    while True:
-        message, fds, _, _ = socket.recv_fds(control, 4096, 1)
-        if not message:
-            break
+    spare, sock = _fork(folder, control)
+    running, dying = {spare}, set[int]()
+    while message := _next(control, dying, folder):
         request = json.loads(message)
-        if (ended := request.get("wait")) is not None:
-            status = _wait(ended)
-            _remove(running.pop(ended, None))
-            control.send(json.dumps({"status": status}).encode())
-            continue
-        scratch = Path(tempfile.mkdtemp(dir=folder))
-        pid = os.fork()
-        if pid == 0:
-            control.close()
-            runner.main(socket.socket(fileno=fds[0]), scratch, caged=request["caged"])
-        os.close(fds[0])
-        running[pid] = scratch
-        control.send(json.dumps({"pid": pid}).encode())
+        if request["do"] == "fork":
+            socket.send_fds(control, [json.dumps({"pid": spare}).encode()], [sock.fileno()])
+            sock.close()
+            spare, sock = _fork(folder, control)
+            running.add(spare)
+        else:
+            _kill(pid := request["pid"])
+            running.discard(pid)
+            dying.add(pid)
+        if request["do"] == "wait":
+            control.send(json.dumps({"status": _reap(pid, folder)}).encode())
     for pid in running:
-        _wait(pid)
+        _kill(pid)
+    for pid in running | dying:
+        _reap(pid, folder)
     _remove(folder)
 
 
-def _remove(scratch: Path | None) -> None:
-    """Delete a runner's folder, whatever is in it; folders within folders can be too deep."""
-    if scratch is not None:
-        with suppress(RecursionError):
-            shutil.rmtree(scratch, ignore_errors=True)
+def _next(control: socket.socket, dying: set[int], folder: Path) -> bytes:
+    """The next request, empty at the end; buries the dead while it waits."""
+    while True:
+        dying -= {pid for pid in dying if _reap(pid, folder, os.WNOHANG) is not None}
+        control.settimeout(BURIAL_S if dying else None)
+        with suppress(TimeoutError):
+            return control.recv(4096)
 
 
-def _wait(pid: int) -> int:
-    """Kill the child with all of its session, and return its exit status."""
+def _fork(folder: Path, control: socket.socket) -> tuple[int, socket.socket]:
+    """A runner that waits for its judge, and the judge's end of the socket to it."""
+    judges, own = socket.socketpair()
+    pid = os.fork()
+    if pid == 0:
+        control.close()
+        judges.close()
+        scratch = folder / str(os.getpid())
+        scratch.mkdir(mode=0o700)
+        runner.main(own, scratch)
+    own.close()
+    return pid, judges
+
+
+def _kill(pid: int) -> None:
+    """Kill the child with all of its session."""
     for kill in (os.killpg, os.kill):
-        try:
+        with suppress(ProcessLookupError, PermissionError):
             kill(pid, signal.SIGKILL)
-        except (ProcessLookupError, PermissionError):
-            continue
+
+
+def _reap(pid: int, folder: Path, flags: int = 0) -> int | None:
+    """Exit code of the killed child, whose folder is removed; None if it is not dead yet."""
     try:
-        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        found, status = os.waitpid(pid, flags)
     except ChildProcessError:
         return 0
+    if not found:
+        return None
+    _remove(folder / str(pid))
+    return os.waitstatus_to_exitcode(status)
+
+
+def _remove(folder: Path) -> None:
+    """Delete a folder, whatever is in it; folders within folders can be too deep."""
+    with suppress(RecursionError):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 if __name__ == "__main__":

@@ -28,7 +28,6 @@ from kernelite.kernels.cache import cache_folder
 SAMPLE_S = 3e-3
 TIMEOUT_S = 120.0  # of a sample; the first one of torch.compile compiles
 RING_BYTES = 256 << 20
-NARROW = 0.01
 FEWEST_ROUNDS = 10
 RESAMPLES = 1000
 # What a runner's clock may miss of the judge's: a share of the time, per call, per sample.
@@ -157,17 +156,19 @@ def _rounds(
                 raise MachineError(f"a baseline was lost under the clock: {lost}") from lost
             if clocked is candidate and number in look_at:
                 seen.append((first + keep, job.outputs("kept")))
-        if number + 1 >= fewest and (time.perf_counter() > deadline or _narrow(candidate, others)):
+        if number + 1 >= fewest and (
+            time.perf_counter() > deadline or _narrow(candidate, others, effort.narrow)
+        ):
             break
     return seen
 
 
-def _narrow(candidate: Clocked, others: Mapping[str, Clocked]) -> bool:
-    """Whether every ratio is known to one per cent (normal approximation of the median)."""
+def _narrow(candidate: Clocked, others: Mapping[str, Clocked], share: float) -> bool:
+    """Whether every ratio is known to ``share`` (normal approximation of the median)."""
     for other in others.values():
         logs = np.log(np.array(other.samples_us) / np.array(candidate.samples_us))
         spread = 1.4826 * float(np.median(np.abs(logs - np.median(logs))))
-        if 1.96 * 1.2533 * spread / math.sqrt(len(logs)) > NARROW:
+        if 1.96 * 1.2533 * spread / math.sqrt(len(logs)) > share:
             return False
     return True
 
