@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import subprocess
 import sys
 import time
@@ -158,6 +159,7 @@ def _interleave(
     chance = np.random.default_rng(0)
     for form in forms.values():
         form()
+    timer.spread(os.getpid())
     taken: dict[str, list[float]] = {name: [] for name in forms}
     deadline = time.perf_counter() + seconds
     for number in range(rounds):

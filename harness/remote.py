@@ -202,10 +202,14 @@ def _environment() -> dict[str, str]:
 
     Idle OpenMP threads spin for 3 ms by default and would slow down the next
     process under the clock; 10,000 turns are 0.1 ms, enough from one parallel
-    region of a kernel to the next.
+    region of a kernel to the next.  The thresholds of malloc are those that glibc
+    itself arrives at in a process that has lived long: how many pages a call has
+    to fault in must not depend on what a runner happened to free before.
     """
     kept = ("PATH", "LD_LIBRARY_PATH", "LANG", "TMPDIR", "XDG_CACHE_HOME", "HOME", "VIRTUAL_ENV")
     return {name: os.environ[name] for name in kept if name in os.environ} | {
         "TORCHINDUCTOR_COMPILE_THREADS": "1",
         "GOMP_SPINCOUNT": "10000",
+        "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
+        "MALLOC_TRIM_THRESHOLD_": str(64 << 20),
     }

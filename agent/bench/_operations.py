@@ -28,8 +28,8 @@ from kernelite.results.log import EventLog
 MOST_EVALUATIONS = 400
 #: The issue's own bar: an operation that loses more than this to the best baseline is a loss.
 FLOOR = 0.97
-WARM = Effort(rounds=40, seconds=2.5)
-COLD = Effort(rounds=16, seconds=3.0, cold=True)
+WARM = Effort(rounds=200, seconds=3.0)
+COLD = Effort(rounds=200, seconds=4.0, cold=True)
 EFFORTS = {"warm": WARM, "cold": COLD}
 
 

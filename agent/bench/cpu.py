@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
+from contextlib import closing
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -33,10 +34,11 @@ class CpuBench:
         if (missing := backend("cpp").missing()) is not None:
             raise MachineError(missing)
         device, load, started = cpu.detect().name, os.getloadavg(), time.monotonic()
+        with closing(Server()) as server:
+            judged = _judge.measure(server, device)
+        say("bench", f"judge: {judged['evaluations_per_second']:.0f} evaluations per second")
         server, compiler = Server(), Server(COMPILER)
         try:
-            judged = _judge.measure(server, device)
-            say("bench", f"judge: {judged['evaluations_per_second']:.0f} evaluations per second")
             found = _operations.measure(problems, request, device, (server, compiler), say)
             rows = list(found)
         finally:
