@@ -13,18 +13,26 @@ import os
 import sys
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from kernelite import __version__
+from kernelite.agent.commands import bench, check
+from kernelite.agent.console import (
+    DONE,
+    ENVIRONMENT,
+    FAILED,
+    STOPPED,
+    USAGE,
+    Json,
+    Names,
+    answer,
+    complain,
+    say,
+)
 from kernelite.errors import UsageError
 
-if TYPE_CHECKING:
-    from rich.console import RenderableType
-
-DONE, FAILED, USAGE, ENVIRONMENT, STOPPED = 0, 1, 2, 3, 130
-WIDTH = 140  # of tables that go to a file or a pipe
 ABOUT = "Make a PyTorch model faster with new kernels, and prove it."
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, help=ABOUT)
@@ -33,11 +41,9 @@ config = typer.Typer(rich_markup_mode=None, help="Options of optimize, and their
 app.add_typer(archive, name="archive")
 app.add_typer(config, name="config")
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Seed = Annotated[int, typer.Option(min=0, help="Of the model and its inputs.")]
 Target = Annotated[str, typer.Argument(help="file.py:factory, or a problem file.")]
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="Read options from this file.")]
-Names = Annotated[list[str] | None, typer.Option(help="Repeat it, or separate by commas.")]
 
 
 @app.callback(invoke_without_command=True)
@@ -55,7 +61,7 @@ def _top(
         raise typer.Exit(USAGE)
     from kernelite.agent import documents
 
-    _answer(documents.versions(), f"kernelite {__version__}", as_json)
+    answer(documents.versions(), f"kernelite {__version__}", as_json)
 
 
 @app.command()
@@ -88,35 +94,16 @@ def optimize(
         chosen.max_candidates, chosen.sites, chosen.seed, dry_run, resume,
     )  # fmt: skip
     try:
-        campaign.run(options, _say)
+        campaign.run(options, say)
     except KeyboardInterrupt:
-        _complain(f"stopped; go on with: kernelite optimize {target} --out {folder} --resume")
+        complain(f"stopped; go on with: kernelite optimize {target} --out {folder} --resume")
         return STOPPED
     found = outcome.read(folder)
-    _answer(found.document, found.view, as_json)
+    answer(found.document, found.view, as_json)
     return DONE if dry_run or found.won else FAILED
 
 
-@app.command()
-def check(
-    candidate: Annotated[Path, typer.Argument(help="A .cpp or .py file.")],
-    problem: Annotated[Path, typer.Option(help="The problem file that it answers.")],
-    workload: Annotated[str, typer.Option(help="One of the problem's workloads.")] = "",
-    timing: Annotated[bool, typer.Option("--timing/--no-timing")] = True,
-    cold: Annotated[bool, typer.Option("--cold", help="Time with cold caches.")] = False,
-    as_json: Json = False,
-) -> int:
-    """Judge one candidate kernel."""
-    from dataclasses import replace
-
-    from kernelite.agent import check as checking
-    from kernelite.harness.judge import Effort
-    from kernelite.results import events, terminal
-
-    effort = replace(Effort(), cold=cold) if timing else checking.NO_TIMING
-    document = checking.check_file(candidate, problem, workload, effort)
-    _answer(document, terminal.verdict_view(events.as_verdict(document)), as_json)
-    return DONE if document["verdict"] == "passed" else FAILED
+app.command()(check.check)
 
 
 @app.command()
@@ -136,7 +123,7 @@ def report(
         return typer.echo(path)
     found = fold(log.read(run))
     document = {**summary.document(found), "schema": "kernelite.report/1", "report": path}
-    _answer(document, views.run_view(found), as_json)
+    answer(document, views.run_view(found), as_json)
 
 
 @archive.command("list")
@@ -150,7 +137,7 @@ def archive_list(
 
     stored = archives.stored_runs(runs)
     found = archives.entries(stored)
-    _answer(documents.archive_list(found, stored), terminal.archive_list(found, stored), as_json)
+    answer(documents.archive_list(found, stored), terminal.archive_list(found, stored), as_json)
 
 
 @archive.command("show")
@@ -165,7 +152,7 @@ def archive_show(
     from kernelite.results import terminal
 
     found = archives.find(archives.stored_runs(runs), identity)
-    _answer(documents.archive_show(found), terminal.archive_show(found), as_json)
+    answer(documents.archive_show(found), terminal.archive_show(found), as_json)
 
 
 @app.command()
@@ -175,7 +162,7 @@ def profile(target: Target, seed: Seed = 0, as_json: Json = False) -> None:
     from kernelite.problems import target as targets
 
     profiled, _ = survey.profiled(targets.load(target, seed))
-    _answer(documents.profile(target, profiled), tables.profile(target, profiled), as_json)
+    answer(documents.profile(target, profiled), tables.profile(target, profiled), as_json)
 
 
 @app.command()
@@ -184,9 +171,9 @@ def calibrate(as_json: Json = False) -> None:
     from kernelite.agent import tables
     from kernelite.kernels.devices import calibrate as calibrating
 
-    _say("calibrate", "measuring; keep the machine quiet")
+    say("calibrate", "measuring; keep the machine quiet")
     found = calibrating.load_or_measure(fresh=True)
-    _answer(calibrating.as_json(found), tables.calibration(found), as_json)
+    answer(calibrating.as_json(found), tables.calibration(found), as_json)
 
 
 @app.command()
@@ -196,7 +183,7 @@ def doctor(as_json: Json = False) -> int:
     from kernelite.agent import documents, tables
 
     found = doctors.doctor()
-    _answer(documents.doctor(found), tables.doctor(found), as_json)
+    answer(documents.doctor(found), tables.doctor(found), as_json)
     lost = [f.name for f in found if f.state == "missing" and f.name in ("torch", "g++")]
     return ENVIRONMENT if lost else DONE
 
@@ -207,56 +194,10 @@ def config_show(config_file: ConfigFile = None, as_json: Json = False) -> None:
     from kernelite.agent import configuration, tables
 
     found = configuration.configure({}, os.environ, config_file, Path.cwd())
-    _answer(found.as_json(), tables.configuration(found), as_json)
+    answer(found.as_json(), tables.configuration(found), as_json)
 
 
-@app.command()
-def bench(
-    name: Annotated[str, typer.Argument(help="Which one, for example cpu.")],
-    ops: Names = None,
-    sizes: Names = None,
-    seconds_per_problem: Annotated[float, typer.Option(min=0.1, help="Of search.")] = 8.0,
-    warm: Annotated[bool, typer.Option("--warm", help="Warm caches only.")] = False,
-    cold: Annotated[bool, typer.Option("--cold", help="Cold caches only.")] = False,
-    both: Annotated[bool, typer.Option("--both", help="Both, the default.")] = False,
-    models: Annotated[bool, typer.Option("--models", help="The examples as well.")] = False,
-    seed: Seed = 0,
-    out: Annotated[Path | None, typer.Option(help="Write the JSON document here too.")] = None,
-    as_json: Json = False,
-) -> None:
-    """Measure how good Kernelite is on this machine."""
-    from kernelite.agent import bench as benches
-
-    regimes = benches.regimes(warm, cold, both)
-    request = benches.request(ops, sizes, seconds_per_problem, regimes, models, seed)
-    document, view = benches.run(name, request, out, _say)
-    _answer(document, view, as_json)
-
-
-def _answer(document: dict[str, Any], view: RenderableType, as_json: bool) -> None:
-    """Print a command's result: the document, or what a person reads, as wide as there is room."""
-    from rich.console import Console
-
-    from kernelite.agent import documents
-
-    if as_json:
-        return typer.echo(documents.text(document))
-    wide = None if sys.stdout.isatty() or "COLUMNS" in os.environ else WIDTH
-    Console(width=wide, highlight=False).print(view, markup=False)
-
-
-def _say(stage: str, text: str) -> None:
-    """One line of progress."""
-    from rich.console import Console
-    from rich.text import Text
-
-    line = Text.assemble((f"{stage:<9} ", "cyan"), text)
-    Console(stderr=True, highlight=False).print(line, soft_wrap=True)
-
-
-def _complain(text: str) -> None:
-    """The one line that an error gets."""
-    typer.echo(f"kernelite: {' '.join(text.split())}", err=True)
+app.command()(bench.bench)
 
 
 def main() -> None:
@@ -270,15 +211,15 @@ def _run() -> int:
         sys.stdout.flush()
         return code or DONE
     except (KeyboardInterrupt, typer.Abort):
-        _complain("stopped")
+        complain("stopped")
         return STOPPED
     except typer.TyperException as error:
         context = getattr(error, "ctx", None)
         command = context.command_path if context else "kernelite"
-        _complain(f"{error.format_message().rstrip('.')} (see {command} --help)")
+        complain(f"{error.format_message().rstrip('.')} (see {command} --help)")
         return USAGE
     except UsageError as error:
-        _complain(str(error))
+        complain(str(error))
         return USAGE
     except Exception as error:  # noqa: BLE001  exit code 1 would say that a kernel is at fault
         return _fault(error)
@@ -291,7 +232,7 @@ def _fault(error: Exception) -> int:
     if isinstance(error, OSError):  # what is left in stdout's buffer would fail again at the end
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     line = explain(error)
-    traceback.print_exc() if line is None else _complain(line)
+    traceback.print_exc() if line is None else complain(line)
     return ENVIRONMENT
 
 

@@ -2,22 +2,57 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from rich.console import Group, RenderableType
 
+from kernelite.agent import reproduction, tables
 from kernelite.errors import MachineError, UsageError
-from kernelite.harness.judge import Effort, Judge
+from kernelite.harness import sources
+from kernelite.harness.cage import available, level_of
+from kernelite.harness.job import Effort
+from kernelite.harness.judge import Judge
 from kernelite.harness.remote import COMPILER, Server
+from kernelite.harness.stages import stages
 from kernelite.harness.verdict import Verdict
 from kernelite.kernels.backends import backend, backend_of
 from kernelite.kernels.devices import cpu
 from kernelite.kernels.kernel import Kernel
+from kernelite.problems.demands import Policy
 from kernelite.problems.problem import Problem, instantiate, read
 
 SCHEMA = "kernelite.check/1"
 NO_TIMING = Effort(rounds=0, baselines=())
+TIMING = Effort(rounds=200, seconds=2.0, processes=3, replay=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is to be judged and how.
+
+    Attributes:
+        policy: For problems that declare none.
+        stages: Names of the only ones to ask; empty for all.
+        seed: Of the inputs; None for a secret one.
+        isolation: Least level of the cage to run at.
+        failures: Folder in which a failure is kept; it gets a folder of its own.
+    """
+
+    candidate: Path
+    problem: Path
+    workload: str = ""
+    policy: str = Policy.STRICT
+    timing: bool = True
+    cold: bool = False
+    stages: tuple[str, ...] = ()
+    seed: int | None = None
+    isolation: int = 0
+    failures: Path = Path("runs/failures")
 
 
 def load(path: Path) -> Kernel:
@@ -37,7 +72,7 @@ def load(path: Path) -> Kernel:
     return Kernel(name, source)
 
 
-def check(kernel: Kernel, problem: Problem, effort: Effort) -> Verdict:
+def check(kernel: Kernel, problem: Problem, effort: Effort, seed: int | None = None) -> Verdict:
     """The judge's verdict on one kernel.
 
     Raises:
@@ -49,7 +84,7 @@ def check(kernel: Kernel, problem: Problem, effort: Effort) -> Verdict:
     server = Server()
     compiler = Server(COMPILER) if "compile" in effort.baselines else None
     try:
-        with Judge(problem, server, threads, compiler) as judge:
+        with Judge(problem, server, threads, compiler, seed=seed) as judge:
             return judge.evaluate(kernel, effort, cpu.detect().name)
     finally:
         server.close()
@@ -57,17 +92,75 @@ def check(kernel: Kernel, problem: Problem, effort: Effort) -> Verdict:
             compiler.close()
 
 
-def check_file(candidate: Path, file: Path, workload: str, effort: Effort) -> dict[str, Any]:
-    """The document that ``kernelite check --json`` prints.
+def check_file(request: Request) -> dict[str, Any]:
+    """The document that ``kernelite check --json`` prints; a failure is kept to reproduce it.
 
     Raises:
-        UsageError: a file cannot be read, or the problem does not run.
-        MachineError: a runner or the compiler could not do its work.
+        UsageError: a file cannot be read, the problem does not run, or a name that there is not.
+        MachineError: a runner or the compiler could not do its work, or the cage is too weak.
     """
-    kernel, problem = load(candidate), read(file, workload)
-    verdict = check(kernel, problem, effort)
-    return {
-        "schema": SCHEMA, "candidate": str(candidate), "kernel": kernel.id,
-        "problem": {"name": problem.name, "id": problem.id, "file": str(file)},
-        **verdict.as_json(),
+    kernel, problem = load(request.candidate), read(request.problem, request.workload)
+    _require(request.isolation)
+    effort = replace(
+        TIMING if request.timing else NO_TIMING, cold=request.cold, stages=request.stages,
+        policy=_policy(request.policy),
+    )  # fmt: skip
+    verdict = check(kernel, problem, effort, request.seed)
+    found = sources.findings(kernel.source, kernel.backend)
+    document = {
+        "schema": SCHEMA, "candidate": str(request.candidate), "kernel": kernel.id,
+        "problem": {"name": problem.name, "id": problem.id, "file": str(request.problem)},
+        "policy": request.policy,
+        "findings": [{"line": f.line, "what": f.what, "why": f.why, "fatal": f.fatal}
+                     for f in found],
+        **verdict.as_json(), "reproduction": None,
     }  # fmt: skip
+    if not verdict.passed:
+        folder = reproduction.write(request.failures, kernel, problem, document)
+        document["reproduction"] = str(folder)
+    return document
+
+
+def names(texts: Sequence[str] | None) -> list[str]:
+    """The names in an option that may be repeated and may hold several, separated by commas."""
+    return [name.strip() for text in texts or () for name in text.split(",") if name.strip()]
+
+
+def known_stages(asked: Iterable[str]) -> None:
+    """Refuse names of stages that there are not.
+
+    Raises:
+        UsageError: the message lists those there are.
+    """
+    known = [name for name, _ in stages()]
+    for name in asked:
+        if name not in known:
+            raise UsageError(f"no stage {name!r}; there are: {', '.join(known)}")
+
+
+def explained(document: Mapping[str, Any], name: str) -> RenderableType:
+    """What one stage asks, by which rule, and what it found here."""
+    stage = dict(stages())[name]
+    found = next((one for one in document["stages"] if one["name"] == name), None)
+    lines = [inspect.getdoc(inspect.getmodule(stage)), "", inspect.getdoc(type(stage)), ""]
+    if found is None:
+        lines.append(f"It was not asked: {document['stage'] or 'no stage'} came first.")
+    else:
+        lines.append(f"{found['status']} in {found['seconds']:.3f} s: {found['evidence']}")
+    if name == "static":
+        lines += [f"line {f['line']}: {f['what']}: {f['why']}" for f in document["findings"]]
+    return Group(*(tables.plain(line or "") for line in lines))
+
+
+def _policy(name: str) -> Policy:
+    if name not in list(Policy):
+        raise UsageError(f"no policy {name!r}; there are: {', '.join(Policy)}")
+    return Policy(name)
+
+
+def _require(level: int) -> None:
+    if level and (found := level_of(available())) < level:
+        raise MachineError(
+            f"isolation level {level} was asked for; this machine offers {found}:"
+            " kernelite doctor says what is missing"
+        )

@@ -23,7 +23,7 @@ from kernelite.results.log import EventLog
 
 Say = Callable[[str, str], None]
 
-QUICK = Effort(rounds=60, seconds=1.0, baselines=("eager",), narrow=0.04)
+QUICK = Effort(rounds=60, seconds=1.0, baselines=("eager",), narrow=0.04, thorough=False)
 FULL = Effort(rounds=200, seconds=2.0, baselines=("eager", "compile"))
 CONFIRM_S = 5.0  # what measuring one finalist takes, torch.compile included
 WORTH_KEEPING = 1.02

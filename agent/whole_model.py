@@ -23,6 +23,8 @@ from torch.utils import _pytree as pytree
 from kernelite.agent.apply import inserts, patched, winners
 from kernelite.errors import MachineError
 from kernelite.harness import oracle, timer
+from kernelite.harness.clocks import spread
+from kernelite.harness.intervals import interval
 from kernelite.kernels.patch import Insert, Patch
 from kernelite.problems import capture
 from kernelite.problems import target as targets
@@ -146,7 +148,7 @@ def _hurting(
     samples = _interleave(variants, DROP_ROUNDS, DROP_SECONDS)
     dropped = []
     for site in found:
-        _, lower, _ = timer.interval(samples[""], samples[site])
+        _, lower, _ = interval(samples[""], samples[site])
         if lower > HURTS:
             dropped.append((site, f"the model is at least {lower:.3f}x faster without it"))
     return dropped
@@ -159,7 +161,7 @@ def _interleave(
     chance = np.random.default_rng(0)
     for form in forms.values():
         form()
-    timer.spread(os.getpid())
+    spread(os.getpid())
     taken: dict[str, list[float]] = {name: [] for name in forms}
     deadline = time.perf_counter() + seconds
     for number in range(rounds):
@@ -180,7 +182,7 @@ def _document(
     speedup: dict[str, Any] = {}
     for name in ("eager", "compile"):
         if name in samples:
-            numbers = timer.interval(samples[name], samples["patched"])
+            numbers = interval(samples[name], samples["patched"])
             speedup[f"vs_{name}"] = dict(zip(("median", "lower", "upper"), numbers, strict=True))
     medians = {n: float(np.median(samples[n])) for n in names if n in samples}
     spread = {n: [float(q) for q in np.percentile(samples[n], [2.5, 97.5])] for n in medians}

@@ -26,7 +26,7 @@ ANYWHERE = _reasons({
     TALKS: "ptrace process_vm_readv process_vm_writev socketpair getaddrinfo gethostbyname "
     "shmget shmat mkfifo sendmsg recvmsg sendto recvfrom",
     FILES: "fopen fopen64 freopen fdopen tmpfile mkstemp opendir readdir openat creat "
-    "unlink rmdir chmod chown ftruncate memfd_create",
+    "unlink rmdir chmod chown ftruncate memfd_create dprintf vdprintf close_range",
     MEMORY: "mmap mmap64 mremap munmap mprotect userfaultfd sbrk",
     SIGNALS: "setjmp _setjmp sigsetjmp __sigsetjmp longjmp siglongjmp sigaction sigaltstack "
     "__builtin_setjmp __builtin_longjmp setitimer timer_create tgkill sigqueue",
@@ -41,7 +41,7 @@ ANYWHERE = _reasons({
 CALLED = _reasons({
     STARTS: "system clone daemon nice wait waitpid",
     TALKS: "socket connect bind listen accept send recv",
-    FILES: "open read write remove rename dup dup2 fcntl ioctl",
+    FILES: "open close pipe pipe2 read write remove rename dup dup2 fcntl ioctl",
     SIGNALS: "signal kill raise alarm pause",
     ENDS: "exit",
 })  # fmt: skip
@@ -49,6 +49,9 @@ CALLED = _reasons({
 # Patterns of how a name begins.
 PREFIXES = {
     "pthread_": STARTS,
+    "__gthread_": STARTS,
+    "GOMP_": STARTS,
+    "aoti_torch_": "calls PyTorch where nothing shows it",
     "thrd_": STARTS,
     "sched_": STARTS,
     "shm_": TALKS,
@@ -82,7 +85,7 @@ PRAGMAS = _reasons({
 })  # fmt: skip
 
 OWN_HEADERS = frozenset({"prelude.h"})
-TORCH_HEADERS = ("torch/", "ATen/", "c10/")
+TORCH_HEADERS = frozenset({"torch/csrc/inductor/cpp_prefix.h"})
 HEADERS = frozenset(
     """
     algorithm any array atomic bit bitset cassert cfenv cfloat charconv chrono cinttypes climits

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 
 from kernelite.harness._cpp_names import (
     ANYWHERE,
@@ -53,6 +54,9 @@ class _Reader:
             "__attribute__": self.attribute,
             "__attribute": self.attribute,
             "_Pragma": self.pragma_operator,
+            "__has_include": self.asks_for,
+            "__has_embed": self.asks_for,
+            "namespace": self.namespace,
             "static": self.static,
             "thread_local": self.static,
         }
@@ -70,14 +74,16 @@ class _Reader:
         qualifier = self.at(index - 2) if before.text == "::" else END
         if qualifier.kind == "word" and qualifier.text == "std" and token.text in STD:
             yield Finding(token.line, f"std::{token.text}", STD[token.text], True)
-        if qualifier.kind == "word" and qualifier.text not in ("std", *STATEMENT_WORDS):
+        if qualifier.kind == "word" and qualifier.text not in ("std", "gnu", *STATEMENT_WORDS):
             return
-        why = ANYWHERE.get(token.text) or _by_prefix(token.text, PREFIXES)
-        if why is None and token.text in CALLED and self.is_call(index):
+        why = ANYWHERE.get(token.text) or _by_prefix(token.text)
+        if why is None and token.text in CALLED and (self.is_call(index) or self.is_named(index)):
             why = CALLED[token.text]
+        if qualifier.text == "gnu" and token.text in ATTRIBUTES:
+            yield self.is_attribute(token)
         if why is not None:
             yield Finding(token.line, token.text, why, True)
-        elif (note := _by_prefix(token.text, NOTED_PREFIXES)) is not None:
+        elif (note := _by_prefix(token.text, noted=True)) is not None:
             yield Finding(token.line, token.text, note, False)
 
     def is_call(self, index: int) -> bool:
@@ -87,6 +93,27 @@ class _Reader:
         algorithm = before.text == "::" and self.at(index).text == "remove"
         own = self.at(index).text in self.own or algorithm
         return self.at(index + 1).text == "(" and not declared and not own
+
+    def is_named(self, index: int) -> bool:
+        """Whether a function of the C library is taken by its address instead of being called."""
+        before, own = self.at(index - 1), self.at(index).text in self.own
+        qualified = before.text == "::" and self.at(index - 2).text == "std"
+        taken = before.text in ("&", "=") and self.at(index - 2).text in ("=", ")", "*")
+        return not own and self.at(index + 1).text != "(" and (qualified or taken)
+
+    def asks_for(self, index: int) -> Iterator[Finding]:
+        """``__has_include(...)``: of a header that may not be included it tells too much."""
+        end = self.closing(index + 1)
+        path = "".join(token.text for token in self.seen[index + 2 : end]).strip("<>")
+        if path not in HEADERS:
+            line = self.at(index).line
+            yield Finding(line, f"{self.at(index).text}({path})", "asks for files", True)
+
+    def namespace(self, index: int) -> Iterator[Finding]:
+        """``namespace own = std``: what is behind ``own::`` cannot be told any more."""
+        if self.at(index + 2).text == "=":
+            text = f"namespace {self.at(index + 1).text} = ..."
+            yield Finding(self.at(index).line, text, "hides whose functions are meant", True)
 
     def defines(self, index: int) -> bool:
         """Whether a word that can be called is here given a body, or a lambda as its value."""
@@ -122,7 +149,7 @@ class _Reader:
 
     def include(self, header: Token) -> Iterator[Finding]:
         path = header.text[1:-1].strip()
-        torch = self.torch_headers and path.startswith(TORCH_HEADERS)
+        torch = self.torch_headers and path in TORCH_HEADERS
         if path not in HEADERS and path not in OWN_HEADERS and not torch:
             why = "only standard, vector and OpenMP headers and prelude.h may be included"
             yield Finding(header.line, f"#include {header.text}", why, True)
@@ -154,9 +181,12 @@ class _Reader:
 
     def attributes(self, start: int, end: int) -> Iterator[Finding]:
         for token in self.seen[start:end]:
-            name = token.text.strip("_")
-            if token.kind == "word" and name in ATTRIBUTES:
-                yield Finding(token.line, f"attribute {name}", ATTRIBUTES[name], True)
+            if token.kind == "word" and token.text.strip("_") in ATTRIBUTES:
+                yield self.is_attribute(token)
+
+    def is_attribute(self, token: Token) -> Finding:
+        name = token.text.strip("_")
+        return Finding(token.line, f"attribute {name}", ATTRIBUTES[name], True)
 
     def static(self, index: int) -> Iterator[Finding]:
         """A variable that outlives the call, unless it is constant; a function is none."""
@@ -173,7 +203,9 @@ class _Reader:
             yield Finding(self.at(index).line, text, "state that lives on between calls", False)
 
 
-def _by_prefix(name: str, prefixes: dict[str, str]) -> str | None:
+@lru_cache(maxsize=1 << 14)
+def _by_prefix(name: str, noted: bool = False) -> str | None:
+    prefixes = NOTED_PREFIXES if noted else PREFIXES
     return next((why for prefix, why in prefixes.items() if re.match(prefix, name)), None)
 
 

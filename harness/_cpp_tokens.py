@@ -1,7 +1,7 @@
 """C++ as the compiler's first phases see it: tokens without comments, lines joined.
 
 Follows GCC where a difference could hide code: a backslash before blanks and a
-newline joins lines, except inside raw strings; ``%:`` is ``#``.
+newline joins lines, except inside raw strings; digraphs are what they stand for.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ TOKEN = re.compile(
     | (?P<char>    (?:u8|[uUL])?'(?:\\.|[^'\\\n])+' )
     | (?P<number>  \.?\d(?:[eEpP][+-]|'?[\w.])* )
     | (?P<word>    [^\W\d][\w$]* | \$[\w$]* )
-    | (?P<mark>    %:%: | %: | \#\# | -> | :: | . )
+    | (?P<mark>    %:%: | %: | <:(?!:[^:>]) | :> | <% | %> | \#\# | -> | :: | . )
     """,
     re.VERBOSE | re.DOTALL,
 )
 HEADER = re.compile(r"""(?:[^\S\n]|/\*.*?\*/)*(<[^>\n]*>|"[^"\n]*")""", re.DOTALL)
 INCLUDES = ("include", "include_next", "import", "embed")
-DIGRAPHS = {"%:": "#", "%:%:": "##"}
+DIGRAPHS = {"%:": "#", "%:%:": "##", "<:": "[", ":>": "]", "<%": "{", "%>": "}"}
 
 
 @dataclass(frozen=True, slots=True)

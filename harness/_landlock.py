@@ -1,7 +1,8 @@
 """Which files a caged process may touch: a Landlock ruleset.
 
-Nothing may be executed, nothing outside the scratch folder be written, no TCP
-port be used, no signal leave, as far as the kernel's version of Landlock goes.
+Nothing may be executed unless that is asked for, nothing outside the scratch
+folder be written, no TCP port be used, no signal leave, as far as the kernel's
+version of Landlock goes.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ TCP, SCOPES = 3, 3
 
 READ = READ_FILE | READ_DIR
 WRITE = (FIRST | REFER | TRUNCATE) & ~(EXECUTE | MAKE_CHAR | MAKE_SOCK | MAKE_BLOCK)
-ON_A_FILE = WRITE_FILE | READ_FILE | TRUNCATE | IOCTL_DEV
+ON_A_FILE = EXECUTE | WRITE_FILE | READ_FILE | TRUNCATE | IOCTL_DEV
 
 DEVICES = (Path("/dev/null"),)
 # Of /proc only what is the process's own: another's environment may hold keys.
@@ -60,8 +61,10 @@ def version() -> int:
     return 0
 
 
-def restrict(scratch: Path, readable: Iterable[Path]) -> bool:
+def restrict(scratch: Path, readable: Iterable[Path], may_execute: bool = False) -> bool:
     """Put the rules on this process for good; True if it really is refused afterwards.
+
+    ``may_execute`` allows to run what is installed, as a compiler must; never the scratch folder.
 
     Raises:
         OSError: the kernel has no Landlock, or a path of the caller's is missing.
@@ -74,7 +77,7 @@ def restrict(scratch: Path, readable: Iterable[Path]) -> bool:
     try:
         for path in ALWAYS_READABLE:
             with suppress(FileNotFoundError, PermissionError):
-                _allow(ruleset, path, READ & rights)
+                _allow(ruleset, path, (READ | may_execute * EXECUTE) & rights)
         for path in readable:
             _allow(ruleset, path, READ & rights)
         _allow(ruleset, scratch, WRITE & rights)

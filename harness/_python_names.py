@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from kernelite.harness.finding import LEAVES
+
 
 def _reasons(table: dict[str, str]) -> dict[str, str]:
     """Reason by name, from names by reason."""
@@ -58,7 +60,9 @@ ATTRIBUTES = _reasons({
     CHANGES: "settrace setprofile __setattr__ __delattr__ TorchFunctionMode TorchDispatchMode "
     "set_default_dtype set_default_device set_num_threads set_num_interop_threads "
     "set_default_tensor_type use_deterministic_algorithms set_float32_matmul_precision "
-    "set_deterministic_debug_mode set_flush_denormal",
+    "set_deterministic_debug_mode set_flush_denormal _DisableTorchDispatch "
+    "_ExcludeDispatchKeyGuard _DisableFuncTorch _DisablePythonDispatcher DisableTorchFunction "
+    "DisableTorchFunctionSubclass _unset_dispatch_mode _pop_mode _len_torch_dispatch_stack",
     FILES: "tofile fromfile from_file memmap",
 })  # fmt: skip
 # By full name, after aliases are resolved.
@@ -80,4 +84,18 @@ NOTED_ATTRIBUTES = {
     "_version": "can tell old inputs from new ones",
     "untyped_storage": "reaches memory beside the tensor's own elements",
     "as_strided": "reaches memory beside the tensor's own elements",
-}
+} | dict.fromkeys(
+    (
+        "numpy",
+        "tolist",
+        "item",
+        "__array__",
+        "__dlpack__",
+        "to_dlpack",
+        "from_dlpack",
+        "asarray",
+        "frombuffer",
+        "__array_interface__",
+    ),
+    LEAVES,
+)

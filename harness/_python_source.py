@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from importlib import import_module
+from types import ModuleType
 
 from kernelite.harness._python_names import (
     ATTRIBUTES,
@@ -107,7 +109,7 @@ class _Reader:
         full = self.full_name(node)
         why = ATTRIBUTES.get(node.attr)
         if full is not None:
-            why = why or FUNCTIONS.get(full) or MODULES.get(full)
+            why = why or FUNCTIONS.get(full) or MODULES.get(full) or _module_behind(full)
         if why is not None:
             yield Finding(node.lineno, full or f".{node.attr}", why, True)
         elif node.attr in NOTED_ATTRIBUTES:
@@ -149,6 +151,21 @@ def _module(line: int, name: str) -> Iterator[Finding]:
             return
     if parts[0] not in HARMLESS:
         yield Finding(line, f"import {name}", UNKNOWN, False)
+
+
+def _module_behind(full: str) -> str | None:
+    """Why the module that an attribute of a harmless one stands for is none: ``torch.os``."""
+    top, *parts = full.split(".")
+    if top not in HARMLESS:
+        return None
+    try:
+        found: object = import_module(top)
+    except ImportError:
+        return None
+    for part in parts:
+        found = getattr(found, part, None)
+    name = found.__name__ if isinstance(found, ModuleType) else ""
+    return next((finding.why for finding in _module(0, name) if finding.fatal), None)
 
 
 def _getattr(line: int, name: ast.expr) -> Iterator[Finding]:

@@ -24,7 +24,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from math import ceil
@@ -38,7 +38,8 @@ DESCRIPTORS = 256
 PAGE_BYTES = resource.getpagesize()
 
 # linux/sched.h
-CLONE_NEWIPC, CLONE_NEWUSER, CLONE_NEWNET = 0x08000000, 0x10000000, 0x40000000
+CLONE_NEWIPC, CLONE_NEWUSER = 0x08000000, 0x10000000
+CLONE_NEWPID, CLONE_NEWNET = 0x20000000, 0x40000000
 
 PROBE = """
 import sys
@@ -68,6 +69,7 @@ def close(
     memory_bytes: int,
     cpu_s: float,
     layers: Sequence[str] = LAYERS,
+    may_execute: bool = False,
 ) -> Cage:
     """Lock the current process up and say what holds.  A layer that the machine lacks is left out.
 
@@ -77,6 +79,7 @@ def close(
         memory_bytes: Address space that it may map on top of what is mapped now.
         cpu_s: CPU time of all its threads from its start.
         layers: Which of `LAYERS` to try.
+        may_execute: Allow to run installed programs; of use without the layer "seccomp" only.
 
     Raises:
         MachineError: the process has several threads, or ``scratch`` or a readable path is missing.
@@ -89,15 +92,31 @@ def close(
     os.chdir(scratch)
     # Last comes what forbids the system calls of the others.
     steps: Mapping[str, Callable[[], bool]] = {
-        "namespaces": _enter_namespaces,
+        "namespaces": lambda: _enter_namespaces(may_execute),
         "process": lambda: _restrict_process(memory_bytes, cpu_s),
-        "landlock": lambda: _landlock.restrict(scratch.resolve(), readable),
+        "landlock": lambda: _landlock.restrict(scratch.resolve(), readable, may_execute),
         "seccomp": _seccomp.restrict,
     }
     active = {name for name, step in steps.items() if name in layers and _works(step)}
+    return Cage(level_of(active), tuple(name for name in LAYERS if name in active))
+
+
+def level_of(active: Collection[str]) -> int:
+    """The level that these layers make: how many there are below the first gap."""
     gaps = (level for level, name in enumerate(LAYERS) if name not in active)
-    level = min(gaps, default=len(LAYERS))
-    return Cage(level, tuple(name for name in LAYERS if name in active))
+    return min(gaps, default=len(LAYERS))
+
+
+def enter_own_processes() -> None:
+    """Go on as a child that is the first of its namespace; whatever it starts ends with it.
+
+    For a process that `close` let execute.  The caller becomes the parent that
+    waits, and ends as its child does.
+    """
+    if (child := os.fork()) == 0:
+        _libc.prctl(_libc.PR_SET_PDEATHSIG, signal.SIGKILL)
+        return
+    os._exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) & 0xFF)
 
 
 def available() -> list[str]:
@@ -201,15 +220,16 @@ def _restrict_process(memory_bytes: int, cpu_s: float) -> bool:
     return limited and alone and tied and _libc.prctl(_libc.PR_GET_NO_NEW_PRIVS) == 1
 
 
-def _enter_namespaces() -> bool:
+def _enter_namespaces(own_processes: bool) -> bool:
     """Root needs no user namespace, and would lose the sight of other users' files in one."""
     kinds = ("net", "ipc")
+    wanted = CLONE_NEWNET | CLONE_NEWIPC | own_processes * CLONE_NEWPID
     before = [os.readlink(f"/proc/self/ns/{kind}") for kind in kinds]
     user, group = os.getuid(), os.getgid()
     try:
-        _libc.unshare(CLONE_NEWNET | CLONE_NEWIPC)
+        _libc.unshare(wanted)
     except PermissionError:
-        _libc.unshare(CLONE_NEWUSER | CLONE_NEWNET | CLONE_NEWIPC)
+        _libc.unshare(CLONE_NEWUSER | wanted)
         maps = {"setgroups": "deny", "uid_map": f"{user} {user} 1", "gid_map": f"{group} {group} 1"}
         for name, text in maps.items():
             with suppress(OSError):  # then its own number reads as "nobody"; nothing else changes

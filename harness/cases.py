@@ -7,9 +7,9 @@ leaves its process.  Cases are made once and shared by all candidates.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -17,8 +17,12 @@ import torch
 from torch.utils import _pytree as pytree
 
 from kernelite.harness import oracle
+from kernelite.harness.distributions import EXTREME, ORDINARY, Change
+from kernelite.problems.demands import Demands, demands
 from kernelite.problems.problem import Instance, Problem, execute, flat_tensors, instantiate
-from kernelite.problems.tensors import specs
+from kernelite.problems.tensors import TensorSpec, specs
+
+KEPT_BYTES = 256 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +40,17 @@ class Case:
     reference: tuple[torch.Tensor, ...]
     truth: tuple[torch.Tensor, ...]
 
+    @property
+    def nbytes(self) -> int:
+        """Memory of inputs, answers and oracle."""
+        held = (*self.tensors, *self.reference, *self.truth)
+        return sum(t.numel() * t.element_size() for t in held)
+
+    @property
+    def looks(self) -> tuple[TensorSpec, ...]:
+        """How the outputs must look."""
+        return specs(self.reference)
+
 
 class Cases:
     """Makes cases of one problem from one secret seed."""
@@ -43,7 +58,9 @@ class Cases:
     def __init__(self, problem: Problem, seed: int) -> None:
         self.problem, self.seed = problem, seed
         self.module = execute(problem)
-        self._specials: dict[str, Case | None] = {}
+        self.demands: Demands = demands(self.module)
+        self._cases: dict[str, Case | None] = {}
+        self._held_bytes = 0
 
     @cached_property
     def instance(self) -> Instance:
@@ -67,20 +84,67 @@ class Cases:
         return tuple(self.case(f"drawn {i}", inputs) for i, inputs in enumerate(sets))
 
     @cached_property
-    def distributions(self) -> tuple[Case, ...]:
-        """The first inputs with other values, as far as the reference stays finite on them."""
-        made = []
-        for name, change in DISTRIBUTIONS.items():
-            generator = torch.Generator().manual_seed(self.seed + 17)
-            changed = [
-                change(i, generator) if isinstance(i, torch.Tensor) and i.is_floating_point() else i
-                for i in self.instance.inputs
-            ]
-            case = self.case(name, changed)
-            answers = (*case.truth, *case.reference)  # which may overflow where float64 does not
-            if all(bool(t.isfinite().all()) for t in answers if t.is_floating_point()):
-                made.append(case)
-        return tuple(made)
+    def views(self) -> bool:
+        """Whether the reference's own outputs share memory with its arguments."""
+        held = {t.untyped_storage().data_ptr() for t in self.instance.arguments}
+        return any(t.untyped_storage().data_ptr() in held for t in self.instance.run())
+
+    def ordinary(self) -> Iterator[Case]:
+        """The first inputs with values from other distributions."""
+        return self._changed(ORDINARY)
+
+    def extreme(self) -> Iterator[Case]:
+        """The first inputs with values that strain the arithmetic."""
+        return self._changed(EXTREME)
+
+    def _changed(self, changes: Mapping[str, Change]) -> Iterator[Case]:
+        """Those of the changes on which the reference stays finite, as float64 does."""
+        for name, change in changes.items():
+            if case := self._kept(name, partial(self._with, name, change)):
+                yield case
+
+    def _with(self, name: str, change: Change) -> Case | None:
+        generator = torch.Generator().manual_seed(self.seed + 17)
+        changed = [
+            change(i, generator) if isinstance(i, torch.Tensor) and i.is_floating_point() else i
+            for i in self.instance.inputs
+        ]
+        case = self.case(name, changed)
+        answers = (*case.truth, *case.reference)  # which may overflow where float64 does not
+        finite = all(bool(t.isfinite().all()) for t in answers if t.is_floating_point())
+        return case if finite else None
+
+    def _kept(self, name: str, make: Callable[[], Case | None]) -> Case | None:
+        """The case made before, or made now and remembered while there is room."""
+        if name in self._cases:
+            return self._cases[name]
+        case = make()
+        size = case.nbytes if case else 0
+        if self._held_bytes + size <= KEPT_BYTES:
+            self._cases[name], self._held_bytes = case, self._held_bytes + size
+        return case
+
+    def one_changed(self, weights: bool) -> Case:
+        """The first inputs with one element of each changed, or of each parameter."""
+        make = self._one_weight_changed if weights else self._one_input_changed
+        found = self._kept(f"one changed {weights}", make)
+        assert found is not None
+        return found
+
+    def _one_input_changed(self) -> Case:
+        generator = torch.Generator().manual_seed(self.seed + 23)
+        inputs = [
+            _one_changed(i, generator) if isinstance(i, torch.Tensor) else i
+            for i in self.instance.inputs
+        ]
+        return self.case("one element changed", inputs)
+
+    def _one_weight_changed(self) -> Case:
+        generator = torch.Generator().manual_seed(self.seed + 29)
+        model = copy.deepcopy(self.instance.model)
+        state = {name: _one_changed(t, generator) for name, t in model.state_dict().items()}
+        model.load_state_dict(state)
+        return self.case("one weight changed", self.instance.inputs, model)
 
     @cached_property
     def other_state(self) -> Case:
@@ -88,11 +152,19 @@ class Cases:
         other = instantiate(self.problem, self.seed + 3, self.module)
         return self.case("other weights", self.instance.inputs, other.model)
 
+    def laid_out(self, name: str, change: Callable[[torch.Tensor], torch.Tensor]) -> Case:
+        """The first inputs as one of `LAYOUTS` puts them; scalars and expanded axes as drawn."""
+        inputs = [
+            change(i) if isinstance(i, torch.Tensor) and i.dim() and 0 not in i.stride() else i
+            for i in self.instance.inputs
+        ]
+        found = self._kept(name, partial(self.case, name, inputs))
+        assert found is not None
+        return found
+
     def special(self, name: str, value: float) -> Case | None:
         """The first inputs with one element of the first float tensor replaced, if there is one."""
-        if name not in self._specials:
-            self._specials[name] = self._with_special(name, value)
-        return self._specials[name]
+        return self._kept(name, partial(self._with_special, name, value))
 
     def _with_special(self, name: str, value: float) -> Case | None:
         changed = [_like(i) if isinstance(i, torch.Tensor) else i for i in self.instance.inputs]
@@ -104,9 +176,10 @@ class Cases:
                 return self.case(name, changed)
         return None
 
-    def ring_case(self, index: int) -> Case:
-        """The set of inputs at ``index`` of the ring, with its answers."""
-        return self.case("timed call", self._inputs(self.seed + 100 + index))
+    def inputs_of(self, tensors: Sequence[torch.Tensor]) -> list[Any]:
+        """The problem's inputs with these tensors for its own."""
+        feed = iter(tensors)
+        return list(pytree.tree_map_only(torch.Tensor, lambda _: next(feed), self.instance.inputs))
 
     def ring(self, count: int) -> list[list[torch.Tensor]]:
         """``count`` sets of input tensors with different contents."""
@@ -124,6 +197,20 @@ class Cases:
         state = tuple(model.state_dict().values())
         return Case(name, kept, state, tuple(own), tuple(truth))
 
+    def as_function(
+        self, model: torch.nn.Module
+    ) -> Callable[[Sequence[torch.Tensor]], list[torch.Tensor]]:
+        """The reference as a function of the flat arguments, differentiable in all of them."""
+        names = list(model.state_dict())
+
+        def function(arguments: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+            count = len(arguments) - len(names)
+            inputs = self.inputs_of(arguments[:count])
+            state = dict(zip(names, arguments[count:], strict=True))
+            return flat_tensors(torch.func.functional_call(model, state, tuple(inputs)))
+
+        return function
+
     def _inputs(self, seed: int) -> list[Any]:
         """Inputs from another seed, without building the model again."""
         keywords = getattr(self.module, "WORKLOADS", {}).get(self.problem.workload, {})
@@ -136,42 +223,36 @@ def _like(tensor: torch.Tensor) -> torch.Tensor:
     return copy.deepcopy(tensor.detach())
 
 
-def laid_out_otherwise(tensor: torch.Tensor) -> torch.Tensor:
+def _with_gaps(tensor: torch.Tensor) -> torch.Tensor:
     """The same values at another alignment, in a storage with gaps."""
-    if tensor.dim() == 0 or 0 in tensor.stride():
-        return tensor.clone()
     wide = torch.empty(*tensor.shape[:-1], 2 * tensor.shape[-1] + 1, dtype=tensor.dtype)
     return wide[..., 1::2].copy_(tensor)
 
 
-def _wide(tensor: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Magnitudes spread over six decades, signs kept."""
-    own = torch.empty(tensor.shape, dtype=tensor.dtype)
-    factor = 10 ** (own.uniform_(generator=generator) * 6 - 4)
-    return _as(tensor, tensor * factor)
+def _transposed(tensor: torch.Tensor) -> torch.Tensor:
+    """The same values, the last axis outermost in memory."""
+    return tensor.movedim(-1, 0).contiguous().movedim(0, -1)
 
 
-def _outliers(tensor: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """One element in a thousand, at least one, fifty times as large."""
-    own = torch.rand(tensor.shape, generator=generator) < 1e-3
-    own.view(-1)[:1] = True
-    return _as(tensor, torch.where(own, tensor * 50, tensor))
+def _broadcast(tensor: torch.Tensor) -> torch.Tensor:
+    """The first entry along the first axis, everywhere, with stride 0."""
+    return tensor[:1].clone().expand_as(tensor) if tensor.shape[0] else tensor.clone()
 
 
-def _shifted(tensor: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """A mean far from zero, where a one-pass variance loses its digits."""
-    return _as(tensor, tensor * 3 + 100)
+#: Ways for the same shape to lie in memory.
+LAYOUTS: Mapping[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "gaps and offset": _with_gaps, "transposed": _transposed, "broadcast": _broadcast,
+}  # fmt: skip
 
 
-def _as(like: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-    """``values`` with the strides of ``like``."""
-    if 0 in like.stride():
-        return values
-    return torch.empty_strided(like.shape, like.stride(), dtype=like.dtype).copy_(values)
-
-
-DISTRIBUTIONS: Mapping[str, Callable[[torch.Tensor, torch.Generator], torch.Tensor]] = {
-    "wide": _wide,
-    "outliers": _outliers,
-    "shifted": _shifted,
-}
+def _one_changed(tensor: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """A copy in which one element, at a secret place, has the value of another one."""
+    changed = _like(tensor)
+    if 0 in tensor.stride() or tensor.numel() < 2:
+        return changed
+    flat = tensor.flatten()
+    place, *others = torch.randint(flat.numel(), (8,), generator=generator).tolist()
+    far = max(others, key=lambda other: float((flat[other] - flat[place]).double().abs()))
+    index = np.unravel_index(place, tuple(tensor.shape))
+    changed[tuple(int(i) for i in index)] = flat[far]
+    return changed

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+LEAVES = "takes numbers out of PyTorch, where no operator shows what becomes of them"
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class Finding:
@@ -20,3 +22,8 @@ class Finding:
     what: str
     why: str
     fatal: bool
+
+    @property
+    def hides_work(self) -> bool:
+        """Whether a trace of operators would miss what happens here."""
+        return self.why == LEAVES

@@ -99,9 +99,11 @@ def budget(reference: Errors, dtype: torch.dtype, reduction: int) -> Errors:
 
 def compare(
     outputs: Sequence[torch.Tensor], reference: Sequence[torch.Tensor],
-    oracle: Sequence[torch.Tensor], reduction: int,
+    oracle: Sequence[torch.Tensor], reduction: int, slack: float = 1.0,
 ) -> tuple[float, str | None]:  # fmt: skip
     """Accuracy of a candidate's outputs, and what is wrong with them if anything.
+
+    ``reduction`` is that of `budget`, and ``slack`` the multiple of the budget that is allowed.
 
     Returns:
         The largest error as a multiple of the reference's own, and a sentence or None.
@@ -120,15 +122,13 @@ def compare(
         allowed = budget(theirs, own.dtype, reduction)
         unit = ROUNDING[own.dtype]
         worst = max(worst, ours.rms / max(theirs.rms, unit / 4))
-        if not ours.rms <= allowed.rms:
-            return (
-                worst,
-                f"output {index}: error {ours.rms:.3g} of its norm; {allowed.rms:.3g} allowed",
-            )
-        if not ours.largest <= allowed.largest:
+        rms, largest = slack * allowed.rms, slack * allowed.largest
+        if not ours.rms <= rms:
+            return worst, f"output {index}: error {ours.rms:.3g} of its norm; {rms:.3g} allowed"
+        if not ours.largest <= largest:
             return worst, (
                 f"output {index}: one element is off by {ours.largest:.3g} of its size;"
-                f" {allowed.largest:.3g} allowed"
+                f" {largest:.3g} allowed"
             )
     return worst, None
 

@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 
@@ -30,11 +30,16 @@ NO_MEMORY = "can't allocate memory"  # PyTorch's allocator raises a plain Runtim
 
 
 class Lost(Exception):
-    """A runner answered with an error, died or did not answer in time."""
+    """A runner answered with an error, died or did not answer in time.
 
-    def __init__(self, reason: Reason, text: str) -> None:
-        super().__init__(text)
-        self.reason = reason
+    Attributes:
+        kind: Type of the error that it answered with; empty if it did not answer.
+        text: Without the kind.
+    """
+
+    def __init__(self, reason: Reason, text: str, kind: str = "") -> None:
+        super().__init__(f"{kind}: {text}" if kind else text)
+        self.reason, self.kind, self.text = reason, kind, text
 
 
 class Server:
@@ -105,44 +110,23 @@ class Server:
         return lines[-1] if lines else "no message"
 
 
-class Remote:
-    """One runner with one kernel loaded.
-
-    Attributes:
-        isolation: Level of the cage, as it was before any of the kernel's code ran.
-        layers: Names of what holds it.
+class Line:
+    """A forked process at the other end of a socket.
 
     Raises:
-        Lost: the kernel does not load.
-        MachineError: no runner could be started.
+        MachineError: it could not be started.
     """
 
-    def __init__(
-        self, server: Server, kernel: Kernel, artefact: Path, signature: Signature,
-        threads: int, caged: bool = True, timeout_s: float = CALL_TIMEOUT_S,
-    ) -> None:  # fmt: skip
+    def __init__(self, server: Server, timeout_s: float = CALL_TIMEOUT_S) -> None:
         self.server, self.timeout_s = server, timeout_s
         self.pid, self.sock = server.fork()
         self.ended = False
-        self.isolation, self.layers = 0, tuple[str, ...]()
-        load = {"do": "load", "backend": kernel.backend, "source": kernel.source,
-                "artefact": str(artefact), "signature": signature.as_json(),
-                "threads": threads}  # fmt: skip
-        try:
-            if caged:
-                self._enter_cage(artefact)
-            self.ask(load)
-        except Lost:
-            self.close()
-            raise
 
-    def _enter_cage(self, artefact: Path) -> None:
-        try:
-            answer, _ = self.ask({"do": "cage", "artefact": str(artefact)})
-        except Lost as lost:  # no word of the kernel's has run yet
-            self.close()
-            raise MachineError(f"a runner cannot be locked up: {lost}") from lost
-        self.isolation, self.layers = int(answer["isolation"]), tuple(answer["layers"])
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def ask(
         self, header: dict[str, Any], tensors: Sequence[torch.Tensor] = (),
@@ -172,7 +156,7 @@ class Remote:
             reason = {"build": Reason.BUILD, "MemoryError": Reason.MEMORY}.get(kind, Reason.CRASH)
             if NO_MEMORY in text:
                 reason = Reason.MEMORY
-            raise Lost(reason, f"{kind}: {text}")
+            raise Lost(reason, text, kind)
         return answer, results
 
     def close(self) -> None:
@@ -189,6 +173,70 @@ class Remote:
         self.ended = True
         self.sock.close()
         return self.server.wait(self.pid)
+
+
+class Remote(Line):
+    """One runner with one kernel loaded.
+
+    Attributes:
+        isolation: Level of the cage, as it was before any of the kernel's code ran.
+        layers: Names of what holds it.
+        flags: `harness.flags` as it was before the kernel's code ran.
+
+    Raises:
+        Lost: the kernel does not load.
+        MachineError: no runner could be started.
+    """
+
+    def __init__(
+        self, server: Server, kernel: Kernel, artefact: Path, signature: Signature,
+        threads: int, caged: bool = True, timeout_s: float = CALL_TIMEOUT_S,
+    ) -> None:  # fmt: skip
+        super().__init__(server, timeout_s)
+        self.isolation, self.layers = 0, tuple[str, ...]()
+        self.flags: dict[str, Any] = {}
+        self.load_request = {
+            "do": "load", "backend": kernel.backend, "source": kernel.source,
+            "artefact": str(artefact), "threads": threads,
+        }  # fmt: skip
+        try:
+            if caged:
+                self._enter_cage(artefact)
+            self.load(signature)
+        except Lost:
+            self.close()
+            raise
+
+    def load(self, signature: Signature, state: Sequence[torch.Tensor] = (), slot: int = 0) -> None:
+        """Load the kernel anew for this signature, as the instance called ``slot``.
+
+        Raises:
+            Lost: it does not load.
+        """
+        request = {**self.load_request, "signature": signature.as_json(), "slot": slot,
+                   "flags": not self.flags}  # fmt: skip
+        answer, _ = self.ask(request)
+        self.flags = self.flags or dict(answer["flags"])
+        if state:
+            self.set_state(state, slot)
+
+    def set_state(
+        self, state: Sequence[torch.Tensor], slot: int = 0, in_place: bool = False
+    ) -> None:
+        """Give an instance its weights; ``in_place`` into the memory of the old ones.
+
+        Raises:
+            Lost: the runner has died.
+        """
+        self.ask({"do": "state", "slot": slot, "in_place": in_place}, state)
+
+    def _enter_cage(self, artefact: Path) -> None:
+        try:
+            answer, _ = self.ask({"do": "cage", "artefact": str(artefact)})
+        except Lost as lost:  # no word of the kernel's has run yet
+            self.close()
+            raise MachineError(f"a runner cannot be locked up: {lost}") from lost
+        self.isolation, self.layers = int(answer["isolation"]), tuple(answer["layers"])
 
 
 def _death(status: int, text: str) -> str:

@@ -12,12 +12,13 @@ import resource
 import socket
 import time
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
 
-from kernelite.harness import cage, wire
+from kernelite.harness import cage, flags, gradients, guards, nudges, trace, wire
 from kernelite.kernels.backends import backend
 from kernelite.kernels.kernel import BuildFailed, Entry, Kernel
 from kernelite.problems.problem import Signature
@@ -26,6 +27,8 @@ from kernelite.problems.tensors import TensorSpec
 FLUSH_BYTES = 96 << 20
 MEMORY_BYTES = 16 << 30
 CPU_S = 600
+HELD = 4  # calls whose outputs are kept
+BUILD_LAYERS = ("namespaces", "process", "landlock")
 
 
 def main(sock: socket.socket, scratch: Path) -> NoReturn:
@@ -46,12 +49,14 @@ class Session:
 
     def __init__(self, sock: socket.socket, scratch: Path) -> None:
         self.sock, self.scratch = sock, scratch
-        self.entry: Entry
+        self.entries: dict[int, Entry] = {}
+        self.states: dict[int, list[torch.Tensor]] = {}
         self.inputs: list[torch.Tensor] = []
-        self.state: list[torch.Tensor] = []
         self.ring: list[list[torch.Tensor]] = []
+        self.views: list[Sequence[Any]] = []
         self.answers: list[list[torch.Tensor]] = []
         self.flush: torch.Tensor | None = None
+        self.guarded: list[tuple[torch.Tensor, TensorSpec]] = []
 
     def serve(self) -> NoReturn:
         """Answer requests for ever; `wire.Broken` ends it."""
@@ -76,21 +81,38 @@ class Session:
         closed = cage.close(self.scratch, [Path(header["artefact"])], MEMORY_BYTES, CPU_S)
         return {"isolation": closed.level, "layers": list(closed.layers)}, []
 
+    def do_build(self, header: dict[str, Any], _: list[torch.Tensor]) -> Any:
+        """Build a kernel and answer the artefact's bytes; the cage lets compilers run."""
+        cage.close(self.scratch, [], MEMORY_BYTES, CPU_S, BUILD_LAYERS, may_execute=True)
+        os.environ |= {"XDG_CACHE_HOME": str(self.scratch), "TMPDIR": str(self.scratch)}
+        cage.enter_own_processes()
+        kernel = Kernel(header["backend"], header["source"])
+        built = backend(kernel.backend).build(kernel).read_bytes()
+        return {}, [torch.frombuffer(bytearray(built), dtype=torch.uint8)]
+
     def do_load(self, header: dict[str, Any], _: list[torch.Tensor]) -> Any:
-        """Load the kernel."""
+        """Load the kernel, as one more instance if ``slot`` says so."""
         kernel = Kernel(header["backend"], header["source"])
         torch.set_num_threads(header["threads"])
+        before = flags.now() if header["flags"] else {}
         signature = Signature.from_json(header["signature"])
-        self.entry = backend(kernel.backend).load(kernel, Path(header["artefact"]), signature)
-        return {}, []
+        entry = backend(kernel.backend).load(kernel, Path(header["artefact"]), signature)
+        slot = header.get("slot", 0)
+        self.entries[slot], self.states[slot] = entry, []
+        return {"flags": before}, []
+
+    def do_flags(self, _: dict[str, Any], __: list[torch.Tensor]) -> Any:
+        """What a kernel must leave as it is in the process that calls it."""
+        return {"flags": flags.now()}, []
 
     def do_state(self, header: dict[str, Any], tensors: list[torch.Tensor]) -> Any:
         """Hold this state for the calls that follow; ``in_place`` as load_state_dict does."""
+        slot = header.get("slot", 0)
         if header.get("in_place"):
-            for old, new in zip(self.state, tensors, strict=True):
+            for old, new in zip(self.states[slot], tensors, strict=True):
                 old.copy_(new)
         else:
-            self.state = tensors
+            self.states[slot] = tensors
         return {}, []
 
     def do_call(self, header: dict[str, Any], tensors: list[torch.Tensor]) -> Any:
@@ -103,51 +125,87 @@ class Session:
             tensors = [
                 _overwritten(old, new) for old, new in zip(self.inputs, tensors, strict=True)
             ]
-        self.inputs = tensors
-        arguments = [*tensors, *self.state]
-        results = _plain(self.entry(arguments, _poisoned))
-        self.answers = [*self.answers[-1:], results]
-        echo = arguments if header.get("echo") else []
+        if header.get("echo") and not header.get("reuse"):
+            tensors = [self._guarded(TensorSpec.of(tensor)).copy_(tensor) for tensor in tensors]
+        self.inputs, slot = tensors, header.get("slot", 0)
+        arguments = [*tensors, *self.states[slot]]
+        results = _plain(self.entries[slot](arguments, self._poisoned))
+        self.answers = [*self.answers[1 - HELD :], results]
+        echo = [*arguments, guards.around(*self._guards())] if header.get("echo") else []
+        self.guarded = []
         return {"outputs": len(results)}, [*results, *echo]
 
-    def do_earlier(self, _: dict[str, Any], __: list[torch.Tensor]) -> Any:
-        """The outputs of the call before the last, as they are now."""
-        return {}, self.answers[0]
+    def _guarded(self, spec: TensorSpec) -> torch.Tensor:
+        """Memory of which the call's answer tells whether it was overrun."""
+        tensor, buffer = guards.guarded(spec)
+        self.guarded.append((buffer, spec))
+        return tensor
+
+    def _guards(self) -> tuple[list[torch.Tensor], list[TensorSpec]]:
+        return [buffer for buffer, _ in self.guarded], [spec for _, spec in self.guarded]
+
+    def _poisoned(self, spec: TensorSpec) -> torch.Tensor:
+        """Memory in which every element that a kernel does not write shows."""
+        tensor = self._guarded(spec)
+        if tensor.is_floating_point() or tensor.is_complex():
+            return tensor.fill_(float("nan"))
+        return tensor.fill_(True) if tensor.dtype == torch.bool else tensor.fill_(113)
+
+    def do_trace(self, _: dict[str, Any], tensors: list[torch.Tensor]) -> Any:
+        """Call once and answer how often each of PyTorch's operators was dispatched."""
+        with trace.Dispatched() as dispatched:
+            self.entries[0]([*tensors, *self.states[0]])
+        return {"operators": dict(dispatched.operators)}, []
+
+    def do_gradients(self, header: dict[str, Any], tensors: list[torch.Tensor]) -> Any:
+        """The gradients of all float arguments; behind the inputs come the cotangents."""
+        inputs, cotangents = tensors[: header["inputs"]], tensors[header["inputs"] :]
+        function = getattr(self.entries[0], "differentiable", None)
+        if function is None:
+            raise BuildFailed("kernels of this backend have no gradients")
+        return {}, gradients.of(function, [*inputs, *self.states[0]], cotangents)
+
+    def do_held(self, header: dict[str, Any], _: list[torch.Tensor]) -> Any:
+        """The outputs of the last call, or of as many calls back, as they are now."""
+        return {}, self.answers[-header["back"]]
 
     def do_ring(self, header: dict[str, Any], tensors: list[torch.Tensor]) -> Any:
         """Add one set of inputs for timing; the first clears the old ones."""
         if header["first"]:
-            self.ring, self.inputs, self.answers = [], [], []
-        self.ring.append([*tensors, *self.state])
+            self.ring, self.views, self.inputs, self.answers = [], [], [], []
+        self.views.append(nudges.rows_of(tensors))
+        self.ring.append([*tensors, *self.states[0]])
         return {}, []
 
     def do_time(self, header: dict[str, Any], _: list[torch.Tensor]) -> Any:
-        """Call ``calls`` times, each time with the next set; answer the time of each in ns.
+        """Call ``calls`` times, each time with the next set, changed.
 
-        The outputs of the call that ``keep`` names can be asked for afterwards.
+        Answers in ns what was between the calls, all together, and what each took.
+        The outputs of the call that ``keep`` names are held; they are copied at once,
+        so that work put off shows.
         """
-        calls, first, spent = header["calls"], header["first"], []
-        clock, entry, ring = time.perf_counter_ns, self.entry, self.ring
+        calls, first, spent, between = header["calls"], header["first"], [], 0
+        views, nudge, draw = self.views, nudges.nudge, nudges.drawing(header["seed"])
+        clock, entry, ring = time.perf_counter_ns, self.entries[0], self.ring
         if header["cold"] and self.flush is None:
             self.flush = torch.zeros(FLUSH_BYTES, dtype=torch.uint8)
         switched = resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
-        keep = first + header["keep"]
+        keep = first + header["keep"] if header["keep"] >= 0 else None
         for index in range(first, first + calls):
+            before = clock()
             arguments = ring[index % len(ring)]
+            nudge(views[index % len(ring)], draw)
             if header["cold"] and self.flush is not None:
                 self.flush.add_(1)
             start = clock()
             results = entry(arguments)
-            spent.append(clock() - start)
+            end = clock()
+            spent.append(end - start)
+            between += start - before
             if index == keep:
-                self.answers = [results]
+                self.answers = [[result.clone() for result in _plain(results)]]
         switched = resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw - switched
-        _plain(self.answers[0])
-        return {"ns": spent, "switches": switched}, []
-
-    def do_kept(self, _: dict[str, Any], __: list[torch.Tensor]) -> Any:
-        """The outputs of the timed call that was kept."""
-        return {}, self.answers[0]
+        return {"ns": [between, *spent], "switches": switched}, []
 
 
 def _plain(results: list[torch.Tensor]) -> list[torch.Tensor]:
@@ -167,11 +225,3 @@ def _overwritten(old: torch.Tensor, new: torch.Tensor) -> torch.Tensor:
         return new
     old.data.copy_(new)  # .data has a version counter of its own
     return old
-
-
-def _poisoned(spec: TensorSpec) -> torch.Tensor:
-    """Memory in which every element that a kernel does not write shows."""
-    tensor = spec.empty()
-    if tensor.is_floating_point() or tensor.is_complex():
-        return tensor.fill_(float("nan"))
-    return tensor.fill_(True) if tensor.dtype == torch.bool else tensor.fill_(113)

@@ -6,6 +6,12 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any, Literal
 
+Claim = Literal["faster", "slower", "no difference", "noisy"]
+#: Effects below this share are never claimed.
+SMALLEST_CLAIM = 0.01
+#: Half width of the control's interval, as a share, beyond which nothing is claimed.
+QUIET = 0.02
+
 
 class Reason(StrEnum):
     """Why a kernel was turned down, in the order in which the harness looks."""
@@ -21,6 +27,9 @@ class Reason(StrEnum):
     NUMERIC = "numeric"
     MUTATION = "mutation"
     STATE = "state"
+    ALIAS = "alias"
+    LEAK = "leak"
+    POLICY = "policy"
     CLOCK = "clock"
     IMPOSSIBLE = "impossible"
 
@@ -35,6 +44,13 @@ class Failed:
 
 
 @dataclass(frozen=True, slots=True)
+class Skipped:
+    """A stage that had nothing to ask."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class Ratio:
     """How many times faster than a baseline: median and 95 % interval; above 1 is faster.
 
@@ -42,6 +58,7 @@ class Ratio:
         candidate_us: Median time of one call of the candidate, in microseconds.
         baseline_us: The same of the baseline, in the same interleaved run.
         rounds: Number of paired samples.
+        detectable: Smallest true effect, as a share, that these rounds would have shown.
     """
 
     baseline: str
@@ -51,15 +68,46 @@ class Ratio:
     candidate_us: float
     baseline_us: float
     rounds: int
+    detectable: float = 0.0
+
+    @property
+    def threshold(self) -> float:
+        """What the whole interval must lie beyond for a claim."""
+        return 1 + max(SMALLEST_CLAIM, self.detectable)
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """A baseline against itself in the same rounds: median and 95 % interval."""
+
+    median: float
+    lower: float
+    upper: float
+
+    @property
+    def quiet(self) -> bool:
+        """Whether it is equal to itself, and that is known well enough to claim anything."""
+        width = (self.upper / self.lower) ** 0.5 - 1
+        off = max(self.lower, 1 / self.upper) - 1
+        return width <= QUIET and off <= SMALLEST_CLAIM
 
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """Measured on this machine, against each baseline that was asked for."""
+    """Measured on this machine, against each baseline that was asked for.
+
+    Attributes:
+        control: None where no baseline was timed twice.
+        load: Of the machine, as processes that want to run, when the rounds began.
+        switches: Times that the candidate lost its core to others.
+    """
 
     device: str
     regime: str
     ratios: tuple[Ratio, ...]
+    control: Control | None = None
+    load: float = 0.0
+    switches: int = 0
     kind: Literal["measured"] = "measured"
 
     @property
@@ -70,6 +118,14 @@ class Timing:
     def against(self, baseline: str) -> Ratio | None:
         """The ratio to one baseline; None if it was not measured."""
         return next((r for r in self.ratios if r.baseline == baseline), None)
+
+    def claim(self, ratio: Ratio) -> Claim:
+        """What may be said about a ratio: nothing if the machine was too noisy to say it."""
+        if self.control is not None and not self.control.quiet:
+            return "noisy"
+        if ratio.lower > ratio.threshold:
+            return "faster"
+        return "slower" if ratio.upper < 1 / ratio.threshold else "no difference"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +147,7 @@ class StageReport:
     """What one stage found."""
 
     name: str
-    status: Literal["passed", "failed"]
+    status: Literal["passed", "failed", "skipped"]
     evidence: str
     seconds: float
 
@@ -146,5 +202,7 @@ def timing_json(timing: Timing) -> dict[str, Any]:
         "kind": timing.kind, "device": timing.device, "regime": timing.regime,
         "baseline": worst.baseline, "median": worst.median, "lower": worst.lower,
         "upper": worst.upper, "kernel_us": worst.candidate_us, "baseline_us": worst.baseline_us,
-        **{ratio.baseline: asdict(ratio) for ratio in timing.ratios},
+        "claim": timing.claim(worst), "control": timing.control and asdict(timing.control),
+        "load": timing.load, "switches": timing.switches,
+        **{r.baseline: {**asdict(r), "claim": timing.claim(r)} for r in timing.ratios},
     }  # fmt: skip

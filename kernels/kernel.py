@@ -58,6 +58,14 @@ class Backend(Protocol):
     def missing(self) -> str | None:
         """What this machine lacks to use the backend, in one line; None if nothing."""
 
+    def artefact(self, kernel: Kernel) -> Path:
+        """Where `build` puts the artefact; content-addressed.
+
+        Raises:
+            BuildFailed: the launch specification is wrong.
+            MachineError: there is no compiler.
+        """
+
     def build(self, kernel: Kernel) -> Path:
         """Compile into the content-addressed cache and return the artefact.
 

@@ -25,7 +25,7 @@ from kernelite.problems.naming import common_name, identifier, label_of
 from kernelite.problems.problem import Problem, flat_tensors
 from kernelite.problems.regions import Region, partition
 from kernelite.problems.target import Target
-from kernelite.problems.tensors import TensorSpec
+from kernelite.problems.tensors import TensorSpec, identical
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,10 +253,7 @@ def _reproduces(
     fed = len(tensors) - len(names)
     model.load_state_dict(dict(zip(names, tensors[fed:], strict=True)))
     got = flat_tensors(model(*tensors[:fed]))
-    return all(
-        a.shape == b.shape and a.dtype == b.dtype and torch.equal(a.nan_to_num(), b.nan_to_num())
-        for a, b in zip(got, outputs, strict=True)
-    )
+    return identical(got, outputs)
 
 
 class _Watcher(fx.Interpreter):

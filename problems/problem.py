@@ -155,7 +155,7 @@ def execute(problem: Problem) -> ModuleType:
     module = ModuleType(f"problem_{problem.id}")
     try:
         exec(compile(problem.source, f"{problem.name}.py", "exec"), module.__dict__)
-    except Exception as error:  # a user's file may raise anything
+    except (Exception, SystemExit) as error:  # a user's file may raise anything
         raise UsageError(f"problem {problem.name} does not run: {_say(error)}") from error
     if missing := [name for name in NEEDED if not hasattr(module, name)]:
         raise UsageError(
@@ -180,7 +180,7 @@ def instantiate(problem: Problem, seed: int, module: ModuleType | None = None) -
         return Instance(problem, module or execute(problem), seed)
     except UsageError:
         raise
-    except Exception as error:  # a user's file may raise anything
+    except (Exception, SystemExit) as error:  # a user's file may raise anything
         raise UsageError(f"problem {problem.name} cannot be built: {_say(error)}") from error
 
 
@@ -203,6 +203,6 @@ def _plain(value: Any) -> Any:
         return None
 
 
-def _say(error: Exception) -> str:
+def _say(error: BaseException) -> str:
     text = str(error).strip().splitlines()
     return f"{type(error).__name__}: {text[0] if text else 'no message'}"

@@ -65,7 +65,7 @@ def load(text: str, seed: int) -> Target:
     target.model.eval()
     try:
         target.run()
-    except Exception as error:  # a user's file may raise anything
+    except (Exception, SystemExit) as error:  # a user's file may raise anything
         raise UsageError(f"{text}: the model does not accept its inputs: {_line(error)}") from error
     return target
 
@@ -81,7 +81,7 @@ def _from_factory(text: str, path: Path, factory: str) -> Target:
         )
     try:
         made = function()
-    except Exception as error:  # a user's file may raise anything
+    except (Exception, SystemExit) as error:  # a user's file may raise anything
         raise UsageError(f"{text} raised {_line(error)}") from error
     model, inputs = made if isinstance(made, tuple) and len(made) == 2 else (made, None)
     if not isinstance(model, torch.nn.Module):
@@ -121,11 +121,11 @@ def _import(path: Path) -> ModuleType:
     sys.modules[module.__name__] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:  # a user's file may raise anything
+    except (Exception, SystemExit) as error:  # a user's file may raise anything
         raise UsageError(f"{path} does not import: {_line(error)}") from error
     return module
 
 
-def _line(error: Exception) -> str:
+def _line(error: BaseException) -> str:
     text = str(error).strip().splitlines()
     return f"{type(error).__name__}: {text[0] if text else 'no message'}"

@@ -60,6 +60,20 @@ class TensorSpec:
         return cls(tuple(fields["shape"]), tuple(fields["stride"]), fields["dtype"])
 
 
+def identical(some: Sequence[torch.Tensor], others: Sequence[torch.Tensor]) -> bool:
+    """Whether both have the same shapes, dtypes and bits; strides may differ."""
+    return len(some) == len(others) and all(
+        a.shape == b.shape and a.dtype == b.dtype and _bytes(a).equal(_bytes(b))
+        for a, b in zip(some, others, strict=True)
+    )
+
+
+def _bytes(tensor: torch.Tensor) -> torch.Tensor:
+    import torch  # heavy; the records above are also read where torch is absent
+
+    return tensor.detach().contiguous().reshape(-1).view(torch.uint8)
+
+
 def specs(tensors: Sequence[torch.Tensor]) -> tuple[TensorSpec, ...]:
     """The looks of several tensors."""
     return tuple(TensorSpec.of(tensor) for tensor in tensors)

@@ -63,7 +63,9 @@ def stored_runs(folder: Path) -> list[StoredRun]:
         UsageError: no such folder, or no run in it.
     """
     if not folder.is_dir():
-        raise UsageError(f"no folder {folder}; give the one that holds your runs: --runs FOLDER")
+        raise UsageError(
+            f"no folder {folder}; give the one that holds your runs: kernelite archive list FOLDER"
+        )
     found = sorted(path.parent for path in folder.rglob(log.LOG_NAME))
     if not found:
         raise UsageError(f"no run under {folder}; make one: kernelite optimize TARGET")

@@ -26,6 +26,8 @@ class Request:
         seconds: Search per problem.
         regimes: States of the caches to measure in: ``warm``, ``cold``.
         models: Whether to optimize the examples as well.
+        corpus: Folder of cheats and honest kernels.
+        count: Pairs of a kernel and itself to time.
     """
 
     operations: tuple[str, ...] = ()
@@ -34,6 +36,8 @@ class Request:
     regimes: tuple[str, ...] = ("warm", "cold")
     models: bool = False
     seed: int = 0
+    corpus: Path = Path("tests/exploits")
+    count: int = 200
 
 
 @runtime_checkable
@@ -81,10 +85,12 @@ def run(
 
 def request(
     operations: Sequence[str] | None, sizes: Sequence[str] | None, seconds: float,
-    regimes: tuple[str, ...], models: bool, seed: int,
+    regimes: tuple[str, ...], models: bool, seed: int, corpus: str, count: int,
 ) -> Request:  # fmt: skip
     """What the command line asked for; a name may be several, separated by commas."""
-    return Request(_split(operations), _split(sizes), seconds, regimes, models, seed)
+    return Request(
+        _split(operations), _split(sizes), seconds, regimes, models, seed, Path(corpus), count
+    )
 
 
 def regimes(warm: bool, cold: bool, both: bool) -> tuple[str, ...]:

@@ -6,19 +6,25 @@ from functools import cache
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from kernelite import plugins
-from kernelite.harness.verdict import Failed
+from kernelite.harness.verdict import Failed, Skipped
 
 if TYPE_CHECKING:
-    from kernelite.harness.judge import Job
+    from kernelite.harness.job import Job
 
 
 @runtime_checkable
 class Stage(Protocol):
-    """One question about a kernel."""
+    """One question about a kernel.
+
+    Attributes:
+        order: Who asks first.
+        thorough: Whether a search asks it only of the candidates that it would keep.
+    """
 
     order: int
+    thorough: bool
 
-    def run(self, job: Job) -> str | Failed:
+    def run(self, job: Job) -> str | Skipped | Failed:
         """The evidence that the answer is good, in one line, or the failure.
 
         Raises:

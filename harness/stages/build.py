@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-from kernelite.harness.judge import Job
-from kernelite.harness.verdict import Failed, Reason
-from kernelite.kernels.backends import backend
-from kernelite.kernels.kernel import BuildFailed
+from kernelite.harness.job import Job
 
 
 class Build:
     """Builds through the kernel's backend, or finds the result in the cache."""
 
     order = 30
+    thorough = False
 
-    def run(self, job: Job) -> str | Failed:
+    def run(self, job: Job) -> str:
         """See `harness.stages.Stage`."""
-        try:
-            job.artefact = backend(job.kernel.backend).build(job.kernel)
-        except BuildFailed as error:
-            return Failed("build", Reason.BUILD, str(error))
-        return f"{job.artefact.stat().st_size} bytes"
+        return f"{job.build().stat().st_size} bytes"
 
 
 STAGE = Build()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kernelite.harness.judge import Job
+from kernelite.harness.job import Job
 from kernelite.harness.verdict import Failed
 
 
@@ -10,12 +10,12 @@ class Smoke:
     """The first call, in a new runner."""
 
     order = 40
+    thorough = False
 
     def run(self, job: Job) -> str | Failed:
         """See `harness.stages.Stage`."""
-        job.start()
         case = job.cases.drawn[0]
-        outputs, _ = job.call(case.tensors)
+        outputs, _ = job.call(case)
         return job.accept("smoke", case, outputs) or f"{len(outputs)} outputs as declared"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kernelite.harness import sources
-from kernelite.harness.judge import Job
+from kernelite.harness.job import Job
 from kernelite.harness.verdict import Failed, Reason
 from kernelite.kernels.kernel import BuildFailed, Kernel
 from kernelite.kernels.launch import parse
@@ -13,6 +13,7 @@ class Static:
     """Reads the source; never runs it."""
 
     order = 20
+    thorough = False
 
     def run(self, job: Job) -> str | Failed:
         """See `harness.stages.Stage`."""

@@ -53,18 +53,17 @@ class CppBackend:
         """A C++ compiler, if there is none."""
         return None if compiler() else "no g++ found; install it, e.g. apt-get install g++"
 
+    def artefact(self, kernel: Kernel) -> Path:
+        """``<cache>/cpp/<hash>.so``; see `kernels.kernel.Backend`."""
+        text = "\n".join((kernel.source, *_command(kernel), _cpu(), _headers()))
+        return cache_folder("cpp") / f"{sha256(text.encode()).hexdigest()[:24]}.so"
+
     def build(self, kernel: Kernel) -> Path:
-        """Compile to ``<cache>/cpp/<hash>.so``; see `kernels.kernel.Backend`."""
-        flags = (*FLAGS, *(_torch_flags() if launch.parse(kernel.source).headers else ()))
-        found = compiler()
-        if found is None:
-            raise MachineError(str(self.missing()))
-        digest = sha256(
-            "\n".join((kernel.source, *flags, *found, _cpu(), _headers())).encode()
-        ).hexdigest()
-        artefact = cache_folder("cpp") / f"{digest[:24]}.so"
+        """Compile with g++; see `kernels.kernel.Backend`."""
+        artefact = self.artefact(kernel)
         if not artefact.exists():
-            _compile((found[0], *flags), kernel.source, artefact)
+            path, _, *flags = _command(kernel)
+            _compile((path, *flags), kernel.source, artefact)
         return artefact
 
     def load(self, kernel: Kernel, artefact: Path, signature: Signature) -> Entry:
@@ -80,6 +79,14 @@ class CppBackend:
             raise BuildFailed(f'no extern "C" function {spec.entry!r} in the source') from error
         function.restype = None
         return _Call(function, spec, signature.outputs)
+
+
+def _command(kernel: Kernel) -> tuple[str, ...]:
+    """The compiler's path and version, and the flags for this kernel."""
+    flags = (*FLAGS, *(_torch_flags() if launch.parse(kernel.source).headers else ()))
+    if (found := compiler()) is None:
+        raise MachineError(str(BACKEND.missing()))
+    return (*found, *flags)
 
 
 def _compile(command: Sequence[str], source: str, artefact: Path) -> None:

@@ -10,6 +10,7 @@ torch.compile.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -33,13 +34,17 @@ class PyTorchBackend:
         """Nothing: whoever imports this has torch."""
         return None
 
+    def artefact(self, kernel: Kernel) -> Path:
+        """``<cache>/pytorch/<id>.py``; see `kernels.kernel.Backend`."""
+        return cache_folder("pytorch") / f"{kernel.id}.py"
+
     def build(self, kernel: Kernel) -> Path:
         """Write the text to the cache, so that tracebacks show its lines."""
         try:
             compile(kernel.source, "kernel.py", "exec")
         except (SyntaxError, ValueError) as error:
             raise BuildFailed(f"{type(error).__name__}: {error}") from error
-        artefact = cache_folder("pytorch") / f"{kernel.id}.py"
+        artefact = self.artefact(kernel)
         if not artefact.exists():
             partial = artefact.with_suffix(f".{os.getpid()}")
             partial.write_text(kernel.source)
@@ -50,6 +55,7 @@ class PyTorchBackend:
         """Execute the text and wrap what it defines; see `kernels.kernel.Backend`."""
         module = ModuleType(f"kernel_{kernel.id}")
         module.__file__ = str(artefact)
+        sys.modules[module.__name__] = module  # where dataclasses look for annotations
         exec(compile(kernel.source, str(artefact), "exec"), module.__dict__)
         function: Callable[..., Any]
         if hasattr(module, "run"):
@@ -70,7 +76,8 @@ class _FromModule:
         if signature.init_inputs is None:
             raise BuildFailed("the problem's constructor arguments cannot leave its process")
         self.signature = signature
-        self.model = kind(*signature.init_inputs).eval().requires_grad_(False)
+        with torch.random.fork_rng(devices=[]):
+            self.model = kind(*signature.init_inputs).eval().requires_grad_(False)
         self.forward: Callable[..., Any] = self.model
         if compiled:
             self.forward = torch.compile(self.model, dynamic=False)
@@ -79,13 +86,21 @@ class _FromModule:
         self.loaded: tuple[tuple[torch.Tensor, int], ...] = ()
 
     def __call__(self, *arguments: torch.Tensor) -> Any:
-        inputs: Sequence[Any] = arguments[: self.tensors]
         self._load(arguments[self.tensors :])
-        if self.constants:
-            feed = iter(inputs)
-            wanted = self.signature.inputs
-            inputs = [next(feed) if item == {"tensor": True} else item for item in wanted]
-        return self.forward(*inputs)
+        return self.forward(*self._inputs(arguments))
+
+    def differentiable(self, *arguments: torch.Tensor) -> Any:
+        """As a call, with the state as arguments that gradients flow to."""
+        state = dict(zip(self.signature.state, arguments[self.tensors :], strict=True))
+        return torch.func.functional_call(self.model, state, tuple(self._inputs(arguments)))
+
+    def _inputs(self, arguments: Sequence[torch.Tensor]) -> Sequence[Any]:
+        """Tensors and constants in the order in which the problem takes them."""
+        tensors = arguments[: self.tensors]
+        if not self.constants:
+            return tensors
+        feed, wanted = iter(tensors), self.signature.inputs
+        return [next(feed) if item == {"tensor": True} else item for item in wanted]
 
     def _load(self, state: Sequence[torch.Tensor]) -> None:
         """Take new state in; the same tensors in the same versions are already there."""
@@ -112,6 +127,11 @@ class _Call:
     ) -> list[torch.Tensor]:
         with torch.no_grad():
             return flat_tensors(self.function(*arguments))
+
+    def differentiable(self, arguments: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        """The outputs with their history, for gradients."""
+        function = getattr(self.function, "differentiable", self.function)
+        return flat_tensors(function(*arguments))
 
 
 BACKEND = PyTorchBackend()

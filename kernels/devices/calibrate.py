@@ -55,9 +55,9 @@ def load_or_measure(device: Device | None = None, fresh: bool = False) -> Calibr
         MachineError: no compiler, or the cache cannot be written.
     """
     device = device or cpu.detect(torch.get_num_threads())
-    path = cache_folder("calibration") / f"{_key(device)}.json"
-    if not fresh and (known := _read(path)) is not None:
-        return known
+    path = _path(device)
+    if not fresh and (kept := _read(path)) is not None:
+        return kept
     calibration = measure(device)
     partial = path.with_suffix(f".{os.getpid()}")
     try:
@@ -66,6 +66,11 @@ def load_or_measure(device: Device | None = None, fresh: bool = False) -> Calibr
     except OSError as error:
         raise MachineError(f"cannot keep the calibration in {path}: {error.strerror}") from error
     return calibration
+
+
+def known(device: Device) -> Calibration | None:
+    """The ceilings of ``device`` if they were measured before."""
+    return _read(_path(device))
 
 
 def measure(device: Device) -> Calibration:
@@ -127,6 +132,10 @@ def working_sets(device: Device) -> list[int]:
     while sizes[-1] < wanted:
         sizes.append(sizes[-1] * 4)
     return sizes
+
+
+def _path(device: Device) -> Path:
+    return cache_folder("calibration") / f"{_key(device)}.json"
 
 
 def _key(device: Device) -> str:

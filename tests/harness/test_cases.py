@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from kernelite.harness.cases import Cases, laid_out_otherwise
+from kernelite.harness.cases import LAYOUTS, Cases
 from kernelite.problems.problem import Problem
 
 HEAD = "import torch\nclass Model(torch.nn.Module):\n"
@@ -76,7 +76,7 @@ def test_changed_inputs_cover_six_decades_outliers_and_a_mean_far_from_zero(
 ) -> None:
     cases = Cases(linear, 1)
     drawn = cases.drawn[0].tensors[0]
-    wide, outliers, shifted = (case.tensors[0] for case in cases.distributions)
+    wide, outliers, shifted = (case.tensors[0] for case in cases.ordinary())
     factor = (wide / drawn).log10()
     assert factor.min() < -3
     assert factor.max() > 1.5
@@ -85,7 +85,7 @@ def test_changed_inputs_cover_six_decades_outliers_and_a_mean_far_from_zero(
 
 
 def test_inputs_on_which_the_reference_overflows_are_left_out() -> None:
-    assert [case.name for case in Cases(OVERFLOWS, 1).distributions] == ["wide", "outliers"]
+    assert [case.name for case in Cases(OVERFLOWS, 1).ordinary()] == ["wide", "outliers"]
 
 
 def test_a_special_value_is_put_into_one_element() -> None:
@@ -111,7 +111,8 @@ def test_the_ring_holds_different_inputs_and_knows_their_answers(linear: Problem
     cases = Cases(linear, 1)
     ring = cases.ring(3)
     assert len({float(tensors[0].sum()) for tensors in ring}) == 3
-    assert all(torch.equal(cases.ring_case(i).tensors[0], ring[i][0]) for i in range(3))
+    case = cases.case("timed call", cases.inputs_of(ring[1]))
+    assert torch.equal(case.reference[0], ring[1][0] @ case.state[0].T)
 
 
 def test_the_longest_sum_is_bounded_by_axes_and_by_elements_per_output(linear: Problem) -> None:
@@ -122,7 +123,11 @@ def test_the_longest_sum_is_bounded_by_axes_and_by_elements_per_output(linear: P
 
 def test_another_layout_has_the_same_values_at_other_addresses() -> None:
     x = torch.arange(12.0).reshape(3, 4)
-    other = laid_out_otherwise(x)
+    other = LAYOUTS["gaps and offset"](x)
     assert torch.equal(other, x)
     assert other.stride() == (9, 2)
     assert other.storage_offset() == 1
+    turned = LAYOUTS["transposed"](x)
+    assert torch.equal(turned, x)
+    assert turned.stride() == (1, 3)
+    assert LAYOUTS["broadcast"](x).stride() == (0, 1)

@@ -15,7 +15,8 @@ import torch
 
 from kernelite.errors import MachineError
 from kernelite.harness.cage import LAYERS, available
-from kernelite.harness.judge import Effort, Job, Judge
+from kernelite.harness.job import Effort, Job
+from kernelite.harness.judge import Judge
 from kernelite.harness.remote import Lost, Remote, Server
 from kernelite.harness.verdict import Reason
 from kernelite.kernels.backends import backend
@@ -207,10 +208,8 @@ def run(x, weight):
     kernel = Kernel("pytorch", forged)
     with Judge(linear, server, 1) as judge:
         job = Job(judge, kernel, Effort(0), "cpu", backend("pytorch").build(kernel))
-        started = job.start()
-        with pytest.raises(Lost, match="does not say which tensors are outputs"):
-            job.call(judge.cases.drawn[0].tensors)
-        started.close()
+        with job.runner, pytest.raises(Lost, match="does not say which tensors are outputs"):
+            job.call(judge.cases.drawn[0])
 
 
 def test_the_death_of_the_server_is_the_machines_fault() -> None:

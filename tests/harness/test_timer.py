@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from kernelite.harness import timer
-from kernelite.harness.judge import Effort, Job, Judge
+from kernelite.harness.intervals import interval
+from kernelite.harness.job import Effort, Job
+from kernelite.harness.judge import Judge
 from kernelite.harness.remote import Server
 from kernelite.harness.verdict import Failed, Passed, Ratio, Reason, Timing
 from kernelite.kernels.backends import backend
@@ -53,11 +55,8 @@ def clocked(judge: Judge, source: str) -> Timing | Failed:
     job = Job(judge, kernel, EFFORT, "cpu", backend("pytorch").build(kernel))
     eager = judge.baseline("eager")
     assert not isinstance(eager, Exception)
-    remote = job.start()
-    try:
-        return timer.compare(job, {"eager": eager})
-    finally:
-        remote.close()
+    with job.runner as remote:
+        return timer.compare(job, remote, {"eager": eager})
 
 
 def of_eager(found: Timing | Failed) -> Ratio:
@@ -69,12 +68,12 @@ def of_eager(found: Timing | Failed) -> Ratio:
 
 def test_the_interval_of_a_constant_ratio_is_that_ratio() -> None:
     one = np.array([1.0, 5.0, 2.0, 9.0])
-    assert timer.interval(3 * one, one) == pytest.approx((3, 3, 3))
+    assert interval(3 * one, one) == pytest.approx((3, 3, 3))
 
 
 def test_the_median_is_of_paired_ratios_not_of_times() -> None:
     base, own = np.array([10.0, 200.0, 3000.0]), np.array([10.0, 100.0, 1000.0])
-    median, lower, upper = timer.interval(base, own)
+    median, lower, upper = interval(base, own)
     assert median == pytest.approx(2)
     assert (lower, upper) == pytest.approx((1, 3))
 
@@ -82,14 +81,14 @@ def test_the_median_is_of_paired_ratios_not_of_times() -> None:
 def test_one_disturbed_round_does_not_move_the_median() -> None:
     base, own = np.full(21, 2.0), np.full(21, 1.0)
     own[3], base[7] = 500.0, 900.0
-    assert timer.interval(base, own)[0] == pytest.approx(2)
+    assert interval(base, own)[0] == pytest.approx(2)
 
 
 def test_swapping_both_sides_inverts_the_interval() -> None:
     chance = np.random.default_rng(3)
     base, own = chance.uniform(1, 2, 40), chance.uniform(1, 2, 40)
-    median, lower, upper = timer.interval(base, own)
-    assert timer.interval(own, base) == pytest.approx((1 / median, 1 / upper, 1 / lower), rel=1e-2)
+    median, lower, upper = interval(base, own)
+    assert interval(own, base) == pytest.approx((1 / median, 1 / upper, 1 / lower), rel=1e-2)
 
 
 def test_the_interval_covers_the_truth_in_nine_of_ten_cases_and_more() -> None:
@@ -97,7 +96,7 @@ def test_the_interval_covers_the_truth_in_nine_of_ten_cases_and_more() -> None:
     hits = 0
     for _ in range(100):
         noise = chance.normal(0, 0.05, 30)
-        _, lower, upper = timer.interval(1.5 * np.exp(noise), np.ones(30))
+        _, lower, upper = interval(1.5 * np.exp(noise), np.ones(30))
         hits += lower <= 1.5 <= upper
     assert hits >= 90
 

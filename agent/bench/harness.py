@@ -1,0 +1,150 @@
+"""What the harness costs, and whether its claims hold where the truth is known."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from rich.console import Group, RenderableType
+
+from kernelite.agent import tables
+from kernelite.agent.bench import Request, Say, _slowed
+from kernelite.agent.bench._judge import KERNEL, NO_TIMING, PROBLEM
+from kernelite.agent.check import TIMING
+from kernelite.agent.documents import versions
+from kernelite.errors import MachineError
+from kernelite.harness.job import Effort
+from kernelite.harness.judge import Judge
+from kernelite.harness.remote import Server
+from kernelite.harness.verdict import Timing, Verdict
+from kernelite.kernels.devices import cpu
+from kernelite.kernels.kernel import Kernel
+from kernelite.problems.demands import Policy
+
+SCHEMA = "kernelite.bench-harness/1"
+STRICT = Effort(rounds=0, baselines=(), policy=Policy.STRICT, replay=True)
+TIMED = replace(TIMING, baselines=("eager",), policy=Policy.STRICT)
+WRONG = Kernel("cpp", KERNEL.source.replace("y[i] /= sum", "y[i] /= sum + i"))
+REPEATS, TIMED_REPEATS = 20, 3
+EVALUATIONS = 300
+SLOWED = 50
+PAIR = Effort(rounds=60, seconds=0.6, baselines=("rival",), processes=3, thorough=False)
+CLAIMS = ("faster", "slower", "no difference", "noisy")
+
+
+class HarnessBench:
+    """Costs, A/A controls, known slow-downs and what is left behind."""
+
+    def run(self, request: Request, say: Say) -> dict[str, Any]:
+        """See `agent.bench.Bench`."""
+        started, load = time.monotonic(), os.getloadavg()
+        with closing(Server()) as server:
+            costs = _costs(server)
+            say("bench", "; ".join(f"{name} {s:.3f} s" for name, s in costs.items()))
+            memory = _memory(server)
+            say("bench", f"{memory['grown_mib']:.1f} MiB more after {EVALUATIONS} evaluations")
+            same = _claims(server, _slowed.kernel(0), request.count, say)
+            slowed = _claims(
+                server, _slowed.kernel(_slowed.EXTRA_ROWS), min(SLOWED, request.count), say
+            )
+        return {
+            "schema": SCHEMA, "device": cpu.detect().name, "versions": versions(),
+            "kind": "measured", "load": {"start": load, "end": os.getloadavg()},
+            "seconds_per_verdict": costs, "memory": memory,
+            "claims": {"itself": same, "3 % less work": slowed},
+            "seconds": time.monotonic() - started,
+        }  # fmt: skip
+
+    def view(self, document: Mapping[str, Any]) -> RenderableType:
+        """See `agent.bench.Bench`."""
+        costs = tables.table(f"One verdict, measured on {document['device']}", "what", "median")
+        for name, seconds in document["seconds_per_verdict"].items():
+            costs.add_row(name, f"{seconds:.3f} s")
+        claims = tables.table("Claims about a kernel and a rival", "rival", "pairs", *CLAIMS)
+        for name, found in document["claims"].items():
+            counts = (str(found["claims"].get(claim, 0)) for claim in CLAIMS)
+            claims.add_row(name, str(found["pairs"]), *counts)
+        memory = document["memory"]
+        text = (f"after {memory['evaluations']} evaluations: {memory['grown_mib']:.1f} MiB more in"
+                f" the judge; left behind: {memory['left']}")  # fmt: skip
+        return Group(costs, claims, tables.plain(text))
+
+
+def _costs(server: Server) -> dict[str, float]:
+    """Median seconds of one verdict on a kernel that was built before."""
+    with Judge(PROBLEM, server, 1) as judge:
+        return {
+            "all stages, strict, no timing": _median(judge, KERNEL, STRICT, REPEATS),
+            "a wrong kernel": _median(judge, WRONG, STRICT, REPEATS),
+            "with timing in three processes": _median(judge, KERNEL, TIMED, TIMED_REPEATS),
+        }
+
+
+def _median(judge: Judge, kernel: Kernel, effort: Effort, repeats: int) -> float:
+    taken = []
+    for _ in range(repeats + 1):
+        start = time.perf_counter()
+        verdict = judge.evaluate(kernel, effort, "cpu")
+        taken.append(time.perf_counter() - start)
+        _expect(verdict, right=kernel is KERNEL)
+    return median(taken[1:])
+
+
+def _memory(server: Server) -> dict[str, Any]:
+    """What hundreds of evaluations leave in the judge and around it."""
+    with Judge(PROBLEM, server, 1) as judge:
+        for kernel in (KERNEL, WRONG):
+            judge.evaluate(kernel, NO_TIMING, "cpu")
+        time.sleep(1.0)
+        before, held = _resident_bytes(), _held(server)
+        for number in range(EVALUATIONS):
+            judge.evaluate(WRONG if number % 3 == 0 else KERNEL, NO_TIMING, "cpu")
+        grown = _resident_bytes() - before
+        time.sleep(1.0)
+        left = {name: count - held[name] for name, count in _held(server).items()}
+    return {"evaluations": EVALUATIONS, "grown_mib": grown / (1 << 20), "left": left}
+
+
+def _claims(server: Server, own: Kernel, count: int, say: Say) -> dict[str, Any]:
+    """What is said about so many pairs of ``own`` and the kernel without extra work."""
+    found: Counter[str] = Counter()
+    medians = []
+    for number in range(1, count + 1):
+        with Judge(_slowed.PROBLEM, server, 1) as judge:
+            judge.rivals["rival"] = _slowed.kernel(0)
+            verdict = judge.evaluate(own, PAIR, "cpu")
+        _expect(verdict, right=True)
+        timing: Timing = getattr(verdict.evaluation, "timing")  # noqa: B009
+        found[timing.claim(timing.worst)] += 1
+        medians.append(timing.worst.median)
+        if number % 10 == 0:
+            say("bench", f"{number} of {count} pairs: {dict(found)}")
+    return {"pairs": count, "claims": dict(found), "medians": medians}
+
+
+def _expect(verdict: Verdict, right: bool) -> None:
+    if verdict.passed != right:
+        raise MachineError(f"the judge is wrong about a kernel: {verdict.evaluation}")
+
+
+def _resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def _held(server: Server) -> dict[str, int]:
+    pid = server.process.pid
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return {
+        "descriptors": len(os.listdir("/proc/self/fd")), "processes": len(children),
+        "folders": len(os.listdir(server.folder)),
+    }  # fmt: skip
+
+
+BENCH = HarnessBench()

@@ -1,0 +1,141 @@
+"""Which known cheats get past the harness, and which honest kernels do not."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Mapping
+from contextlib import ExitStack, closing
+from dataclasses import replace
+from typing import Any
+
+from rich.console import Group, RenderableType
+
+from kernelite.agent import tables
+from kernelite.agent.bench import Request, Say
+from kernelite.agent.bench._corpus import GROUPS, HONEST, Specimen, problems, specimens
+from kernelite.agent.documents import versions
+from kernelite.errors import UsageError
+from kernelite.harness.job import Effort
+from kernelite.harness.judge import Judge
+from kernelite.harness.remote import Server
+from kernelite.harness.stages import stages
+from kernelite.harness.verdict import Failed, Reason
+from kernelite.kernels.devices import cpu
+
+SCHEMA = "kernelite.bench-redteam/1"
+PLAIN = Effort(rounds=0, baselines=())
+TIMED = Effort(rounds=10, seconds=1.0, baselines=("eager",))
+LATE = ("timing", "light")  # stages that only a timed judgement reaches
+SHORT_S, LONG_S = 1.5, 60.0
+Judges = Mapping[tuple[str, float], Judge]
+
+
+class RedTeam:
+    """Every cheat with all stages on, then with the one that caught it off."""
+
+    def run(self, request: Request, say: Say) -> dict[str, Any]:
+        """See `agent.bench.Bench`."""
+        corpus, named = specimens(request.corpus), problems(request.corpus)
+        if missing := {s.problem for s in corpus} - set(named):
+            raise UsageError(f"no problem {min(missing)!r} in {request.corpus / 'problems'}")
+        started = time.monotonic()
+        with ExitStack() as stack:
+            server = stack.enter_context(closing(Server()))
+            judges = {
+                (name, patience_s): stack.enter_context(
+                    Judge(problem, server, 1, timeout_s=patience_s)
+                )
+                for name, problem in named.items()
+                for patience_s in (SHORT_S, LONG_S)
+            }
+            rows = [_row(judges, specimen, say) for specimen in corpus]
+        return {
+            "schema": SCHEMA, "device": cpu.detect().name, "versions": versions(),
+            "summary": summary(rows), "stages": by_stage(rows), "rows": rows,
+            "seconds": time.monotonic() - started,
+        }  # fmt: skip
+
+    def view(self, document: Mapping[str, Any]) -> RenderableType:
+        """See `agent.bench.Bench`."""
+        groups = tables.table(
+            "Known cheats and honest kernels", "group", "files", "at the named stage",
+            "elsewhere", "missed", "refused",
+        )  # fmt: skip
+        for group, found in document["summary"].items():
+            groups.add_row(group, *(str(found[key]) for key in (
+                "files", "caught", "elsewhere", "missed", "refused")))  # fmt: skip
+        each = tables.table("What each stage is for", "stage", "catches", "only it does", "such as")
+        for stage, found in document["stages"].items():
+            examples = tables.plain(", ".join(found["alone"][:3]))
+            each.add_row(stage, str(found["catches"]), str(len(found["alone"])), examples)
+        wrong = [r for r in document["rows"] if r["outcome"] not in ("caught", "accepted")]
+        lines = [tables.plain(f"{r['outcome']}: {r['name']}: {r['found']}", "red") for r in wrong]
+        return Group(groups, each, *lines)
+
+
+def effort_for(specimen: Specimen) -> Effort:
+    """What a file has to be judged with to reach the stage that it names."""
+    effort = TIMED if specimen.stage in LATE else PLAIN
+    return replace(effort, policy=specimen.policy, replay=specimen.stage == "replay")
+
+
+def judge_for(judges: Judges, specimen: Specimen) -> Judge:
+    """One with little patience for what never ends."""
+    patience_s = SHORT_S if specimen.reason == Reason.TIMEOUT else LONG_S
+    return judges[specimen.problem, patience_s]
+
+
+def summary(rows: list[dict[str, Any]]) -> dict[str, dict[str, int]]:
+    """Outcomes by group."""
+    found = {}
+    for group in (*GROUPS, HONEST):
+        outcomes = Counter(row["outcome"] for row in rows if row["group"] == group)
+        found[group] = {"files": outcomes.total()} | {
+            name: outcomes[name] for name in ("caught", "elsewhere", "missed", "refused")
+        }
+    return found
+
+
+def by_stage(rows: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """How many each stage catches, and the cheats that pass if it is off."""
+    caught = [row for row in rows if row["outcome"] in ("caught", "elsewhere")]
+    return {
+        name: {
+            "catches": sum(row["at"] == name for row in caught),
+            "alone": [row["name"] for row in caught if row["at"] == name and row["passes_without"]],
+        }
+        for name, _ in stages()
+    }
+
+
+def _row(judges: Judges, specimen: Specimen, say: Say) -> dict[str, Any]:
+    judge, effort = judge_for(judges, specimen), effort_for(specimen)
+    found = judge.evaluate(specimen.kernel(), effort, "cpu").evaluation
+    at, reason, log = "", "", ""
+    if isinstance(found, Failed):
+        at, reason, log = found.stage, found.reason.value, found.log
+    outcome = _outcome(specimen, at, reason)
+    row: dict[str, Any] = {
+        "name": specimen.name, "group": specimen.group, "named": specimen.stage,
+        "outcome": outcome, "at": at, "reason": reason,
+        "found": f"{at} {reason}: {log[:200]}" if at else "passed", "passes_without": False,
+    }  # fmt: skip
+    if at and specimen.group != HONEST:
+        others = tuple(name for name, _ in stages() if name != at)
+        second = judge.evaluate(specimen.kernel(), replace(effort, stages=others), "cpu")
+        row["passes_without"] = second.passed
+    if outcome not in ("caught", "accepted"):
+        say("redteam", f"{outcome}: {row['name']}: {row['found']}")
+    return row
+
+
+def _outcome(specimen: Specimen, at: str, reason: str) -> str:
+    if specimen.group == HONEST:
+        return "refused" if at else "accepted"
+    if not at:
+        return "missed"
+    return "caught" if (at, reason) == (specimen.stage, specimen.reason) else "elsewhere"
+
+
+BENCH = RedTeam()

@@ -1,0 +1,118 @@
+"""One runner under the clock, and whether its clock tells what ours does."""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from kernelite.harness.remote import Lost, Remote
+from kernelite.harness.verdict import Reason
+
+TIMEOUT_S = 120.0  # of a sample; the first one of torch.compile compiles
+# What a runner's clock may miss of the judge's: a share of the time, per call, per sample.
+CLOCK_SHARE, CLOCK_CALL_S, CLOCK_SAMPLE_S = 0.15, 5e-7, 3e-4
+SECRET_BITS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What was asked for one sample, enough to draw its inputs again (`harness.nudges`)."""
+
+    seed: int
+    first: int
+    calls: int
+
+
+@dataclass(slots=True)
+class Clocked:
+    """One runner under the clock.
+
+    Attributes:
+        calls: How many make one sample.
+        asked: Every sample since the inputs were handed over, warm-up included.
+        spent_s: By sample, what the calls took by the runner's clock.
+        between_s: The same for what is done between two calls.
+        outside_s: By sample, all of it by the judge's clock.
+        switches: Times that the runner lost its core to others, in all samples.
+    """
+
+    remote: Remote
+    calls: int = 1
+    asked: list[Sample] = field(default_factory=list)
+    samples_us: list[float] = field(default_factory=list)
+    spent_s: list[float] = field(default_factory=list)
+    between_s: list[float] = field(default_factory=list)
+    outside_s: list[float] = field(default_factory=list)
+    switches: int = 0
+
+    def sample(self, first: int, cold: bool, keep: int = -1) -> None:
+        """Time ``calls`` calls by the runner's clock, watched by ours; ``keep`` one's outputs.
+
+        Raises:
+            Lost: the runner died, or gave no times.
+        """
+        asked = Sample(random.SystemRandom().getrandbits(SECRET_BITS), first, self.calls)
+        self.asked.append(asked)
+        request = {"do": "time", "calls": self.calls, "first": first, "cold": cold, "keep": keep,
+                   "seed": asked.seed}  # fmt: skip
+        start = time.perf_counter()
+        answer, _ = self.remote.ask(request, timeout_s=TIMEOUT_S)
+        self.outside_s.append(time.perf_counter() - start)
+        told: Any = answer.get("ns")
+        if (
+            not isinstance(told, list)
+            or [type(ns) for ns in told] != [int] * (self.calls + 1)
+            or min(told) < 0
+        ):
+            raise Lost(Reason.CLOCK, "the runner's answer has not one time for each call")
+        between, *spent = told
+        self.spent_s.append(sum(spent) * 1e-9)
+        self.between_s.append(between * 1e-9)
+        counted = spent if cold else spent[1:] or spent  # the first call finds another's caches
+        self.samples_us.append(max(sum(counted), 1) * 1e-3 / len(counted))
+        self.switches += int(answer.get("switches", 0))
+
+    def gaps_s(self) -> np.ndarray:
+        """What the judge's clock saw of each sample and the runner's did not."""
+        inside = np.array(self.spent_s) + np.array(self.between_s)
+        gaps: np.ndarray = np.array(self.outside_s) - inside
+        return gaps
+
+    def clear(self) -> None:
+        """Forget the times of the warm-up."""
+        self.samples_us, self.spent_s, self.between_s, self.outside_s = [], [], [], []
+        self.switches = 0
+
+
+def spread(pid: int) -> None:
+    """Give the main thread a core, and the others the rest, one by one.
+
+    Some schedulers, of virtual machines above all, pack threads that wait for
+    each other on one core.
+    """
+    main, *others = sorted(os.sched_getaffinity(0))
+    threads = sorted(map(int, os.listdir(f"/proc/{pid}/task")))
+    for index, thread in enumerate(threads):
+        core = others[(index - 1) % len(others)] if index and others else main
+        with suppress(ProcessLookupError):
+            os.sched_setaffinity(thread, {core})
+
+
+def agreeing(candidate: Clocked, others: Sequence[Clocked]) -> np.ndarray:
+    """The rounds in which the runner's clock and ours tell the same.
+
+    The others are left out: a false clock gains nothing by them, and a busy
+    machine loses only those.
+    """
+    gaps, spent = candidate.gaps_s(), np.array(candidate.spent_s)
+    usual_s = max(0.0, *(float(np.min(other.gaps_s())) for other in others))
+    allowed = CLOCK_SHARE * spent + CLOCK_CALL_S * candidate.calls + CLOCK_SAMPLE_S
+    agree: np.ndarray = (gaps >= 0) & (gaps <= allowed + usual_s)
+    return agree

@@ -1,0 +1,216 @@
+"""One kernel on its way through the stages: what they ask its runner and leave for later ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from kernelite.harness import building, guards
+from kernelite.harness.cases import Case, Cases
+from kernelite.harness.remote import Lost, Remote
+from kernelite.harness.variants import Variant
+from kernelite.harness.verdict import Failed, Reason, Timing
+from kernelite.kernels.kernel import BuildFailed, Kernel
+from kernelite.problems.demands import Policy
+from kernelite.problems.problem import Signature
+from kernelite.problems.tensors import TensorSpec, specs
+
+if TYPE_CHECKING:
+    from kernelite.harness.judge import Judge
+
+
+SPARE_BYTES = 1 << 16  # for the guards around tensors (`harness.guards`)
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How much timing to spend.
+
+    Attributes:
+        rounds: Paired samples at most; 0 for no timing.
+        seconds: Wall time at most.
+        cold: Clear the caches before each call.
+        baselines: Which of ``eager`` and ``compile`` to compare with.
+        narrow: Half width, as a share, of an interval that needs no more rounds.
+        policy: How much of the work a library may do, if the problem does not say; None for no say.
+        processes: Of the candidate, each timed anew; a claim must hold in all of them.
+        replay: Judge again with another seed, in new processes.
+        thorough: Ask the stages, too, that a search leaves to the candidates it would keep.
+        stages: Names of the only stages to ask; empty for all.
+    """
+
+    rounds: int = 40
+    seconds: float = 8.0
+    cold: bool = False
+    baselines: tuple[str, ...] = ("eager", "compile")
+    narrow: float = 0.01
+    policy: Policy | None = None
+    replay: bool = False
+    processes: int = 1
+    thorough: bool = True
+    stages: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class Job:
+    """One kernel on its way through the stages; stages write what later ones need."""
+
+    judge: Judge
+    kernel: Kernel
+    effort: Effort
+    device: str
+    artefact: Path | None = None
+    remote: Remote | None = None
+    accuracy_ratio: float = 0.0
+    timing: Timing | None = None
+    isolation: int = 0
+    layers: tuple[str, ...] = ()
+    notes: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def cases(self) -> Cases:
+        """The inputs and answers of the problem."""
+        return self.judge.cases
+
+    def build(self) -> Path:
+        """The kernel's artefact, built in its cage or found in the cache.
+
+        Raises:
+            Lost: the kernel is wrong.
+        """
+        try:
+            self.artefact = building.build(self.judge.server, self.kernel)
+        except BuildFailed as error:
+            raise Lost(Reason.BUILD, str(error)) from error
+        return self.artefact
+
+    @property
+    def runner(self) -> Remote:
+        """The runner of this evaluation, with the problem's state in it; started when first asked.
+
+        Raises:
+            Lost: the kernel does not load.
+        """
+        if self.remote is None:
+            self.remote = self.new_runner(self.cases.instance.signature, self.cases.instance.state)
+            self.isolation, self.layers = self.remote.isolation, self.remote.layers
+        return self.remote
+
+    def new_runner(self, signature: Signature, state: Sequence[torch.Tensor]) -> Remote:
+        """One more runner, for who disturbs the first; the caller closes it.
+
+        Raises:
+            Lost: the kernel does not load.
+        """
+        if self.artefact is None:
+            self.build()
+        assert self.artefact is not None
+        made = Remote(
+            self.judge.server, self.kernel, self.artefact, signature, self.judge.threads,
+            timeout_s=self.judge.timeout_s,
+        )  # fmt: skip
+        made.set_state(state)
+        return made
+
+    def call(
+        self, case: Case, echo: bool = False, reuse: bool = False, slot: int = 0,
+        remote: Remote | None = None,
+    ) -> tuple[list[torch.Tensor], list[torch.Tensor]]:  # fmt: skip
+        """Outputs of one call, and the arguments as they are after it if ``echo`` is asked for.
+
+        Args:
+            case: The inputs, and how the outputs must look.
+            echo: Ask for the arguments, inputs and state, as well.
+            reuse: Put the inputs where those of the call before were, behind the kernel's back.
+            slot: Which instance of the kernel to call.
+            remote: Another runner than this evaluation's own.
+
+        Raises:
+            Lost: the call failed, or the outputs do not look as they must.
+        """
+        own = [*case.tensors, *case.state] if echo else []
+        header = {"do": "call", "echo": echo, "reuse": reuse, "slot": slot}
+        answer, results = _ask(remote or self.runner, header, case.tensors, case.looks, own)
+        count, more = answer.get("outputs"), len(own) + echo
+        if type(count) is not int or count + more != len(results):
+            raise Lost(Reason.CRASH, "an answer that does not say which tensors are outputs")
+        outputs = _looked_at(results[:count], case.looks)
+        if echo and not guards.intact(results.pop()):
+            raise Lost(Reason.MUTATION, "it wrote beside its inputs or outputs")
+        return outputs, results[count:]
+
+    def gradients(self, case: Case, cotangents: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        """The candidate's gradients for the case's inputs.
+
+        Raises:
+            Lost: it has none, or they do not look like the reference's.
+        """
+        header = {"do": "gradients", "inputs": len(case.tensors)}
+        _, found = _ask(self.runner, header, [*case.tensors, *cotangents], case.looks)
+        return _looked_at(found, case.looks)
+
+    def judge_variants(self, stage: str, variants: Iterable[Variant]) -> str | Failed:
+        """Whether the kernel is right on each, in one runner that meets them one after another.
+
+        Raises:
+            Lost: it does not take one of them.
+        """
+        names, first = [], self.cases.instance
+        with self.new_runner(first.signature, first.state) as remote:
+            for variant in variants:
+                remote.load(variant.signature, variant.case.state)
+                try:
+                    outputs, _ = self.call(variant.case, remote=remote)
+                except Lost as lost:
+                    raise Lost(lost.reason, f"{variant.case.name}: {lost}") from lost
+                if failed := self.accept(stage, variant.case, outputs):
+                    return failed
+                names.append(variant.case.name)
+        return f"right at {'; '.join(names)}" if names else "the reference takes no other"
+
+    def held(self, back: int = 1, remote: Remote | None = None) -> list[torch.Tensor]:
+        """The outputs that the runner holds of so many calls back, 1 being the last, as they are.
+
+        Raises:
+            Lost: the runner has died, or the outputs do not look as they must.
+        """
+        looks = self.cases.instance.signature.outputs
+        return _looked_at(
+            _ask(remote or self.runner, {"do": "held", "back": back}, (), looks)[1], looks
+        )
+
+    def accept(
+        self, stage: str, case: Case, outputs: Sequence[torch.Tensor], slack: float = 1.0
+    ) -> Failed | None:
+        """Compare outputs with the case's oracle; keep the largest error seen at no slack."""
+        from kernelite.harness.oracle import compare
+
+        ratio, wrong = compare(outputs, case.reference, case.truth, self.cases.reduction, slack)
+        if slack == 1.0:
+            self.accuracy_ratio = max(self.accuracy_ratio, ratio)
+        return Failed(stage, Reason.NUMERIC, f"{case.name}: {wrong}") if wrong else None
+
+
+def _ask(
+    remote: Remote, header: dict[str, Any], tensors: Sequence[torch.Tensor],
+    looks: Sequence[TensorSpec], more: Sequence[torch.Tensor] = (),
+) -> tuple[dict[str, Any], list[torch.Tensor]]:  # fmt: skip
+    """One request; the answer may hold the outputs, ``more`` and as many gaps between them."""
+    allowed = sum(s.numel * getattr(torch, s.dtype).itemsize for s in (*looks, *specs(more)))
+    return remote.ask(header, tensors, largest_bytes=2 * allowed + SPARE_BYTES)
+
+
+def _looked_at(outputs: list[torch.Tensor], looks: Sequence[TensorSpec]) -> list[torch.Tensor]:
+    """The outputs, if each has the shape and type of the reference's."""
+    if len(outputs) != len(looks):
+        raise Lost(Reason.SHAPE, f"{len(outputs)} outputs; the reference has {len(looks)}")
+    for index, (got, spec) in enumerate(zip(specs(outputs), looks, strict=True)):
+        if got.dtype != spec.dtype:
+            raise Lost(Reason.DTYPE, f"output {index} is {got.dtype}; must be {spec.dtype}")
+        if got.shape != spec.shape:
+            raise Lost(Reason.SHAPE, f"output {index} has shape {got.shape}; must be {spec.shape}")
+    return outputs

@@ -1,0 +1,88 @@
+"""Does the kernel do the work itself, as far as its policy asks for that?"""
+
+from __future__ import annotations
+
+import subprocess
+from collections import Counter
+from collections.abc import Mapping
+
+from kernelite.harness import sources, trace
+from kernelite.harness.job import Job
+from kernelite.harness.verdict import Failed, Reason, Skipped
+from kernelite.problems.demands import Policy
+
+#: How names begin that a built kernel can only have from a library which computes.
+COMPUTING = (
+    "cblas_",
+    "mkl_",
+    "MKL_",
+    "dnnl_",
+    "sgemm",
+    "dgemm",
+    "aoti_torch_",
+    "_ZN2at",
+    "_ZNK2at",
+)
+
+
+class Dispatch:
+    """By the operators that a call dispatches and the functions that its binary needs.
+
+    ``strict``: nothing of PyTorch's but moving and relabelling elements.  ``fused``:
+    products and convolutions as well.  ``free``: anything but the reference's own operators.
+    """
+
+    order = 95
+    thorough = True
+
+    def run(self, job: Job) -> str | Skipped | Failed:
+        """See `harness.stages.Stage`."""
+        policy = job.cases.demands.policy or job.effort.policy
+        if policy is None:
+            return Skipped("no policy was asked for")
+        first = job.cases.drawn[0]
+        answer, _ = job.runner.ask({"do": "trace"}, first.tensors)
+        calls = Counter({str(name): int(n) for name, n in answer["operators"].items()})
+        if policy is Policy.FREE:
+            return self._against_reference(job, calls)
+        allowed = trace.LAYOUT | (trace.PRODUCTS if policy is Policy.FUSED else frozenset())
+        hidden = [*_untraceable(job), *_library_functions(job)]
+        if hidden:
+            return _refused(f"{policy}: {'; '.join(hidden)}")
+        if forbidden := {name: n for name, n in calls.items() if name not in allowed}:
+            return _refused(f"{policy}: the library computes {_counted(forbidden)}")
+        return f"{policy}: of PyTorch it uses {_counted(calls) or 'nothing'}"
+
+    def _against_reference(self, job: Job, calls: Counter[str]) -> str | Failed:
+        with trace.Dispatched() as own:
+            job.cases.instance.run()
+        same = {n for n in own.operators if n not in trace.LAYOUT}
+        if same and {n: calls[n] for n in same} == {n: own.operators[n] for n in same}:
+            return _refused(f"free: it is the reference: {_counted(calls)}")
+        return f"free: of PyTorch it uses {_counted(calls) or 'nothing'}"
+
+
+def _untraceable(job: Job) -> list[str]:
+    """Where Python code leaves PyTorch, so that no operator shows."""
+    found = sources.findings(job.kernel.source, job.kernel.backend, False)
+    return [f"line {f.line}: {f.what}: {f.why}" for f in found if f.hides_work]
+
+
+def _library_functions(job: Job) -> list[str]:
+    """Functions of computing libraries that the built kernel needs, by its symbol table."""
+    if job.artefact is None or job.artefact.suffix != ".so":
+        return []
+    command = ["nm", "--dynamic", "--undefined-only", str(job.artefact)]
+    listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    return [f"calls {name}" for name in listed if name.startswith(COMPUTING)]
+
+
+def _refused(text: str) -> Failed:
+    return Failed("policy", Reason.POLICY, text)
+
+
+def _counted(calls: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} x{n}" if n > 1 else name for name, n in sorted(calls.items()))
+
+
+STAGE = Dispatch()

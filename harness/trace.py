@@ -1,0 +1,40 @@
+"""Which of PyTorch's operators a call runs, whoever calls them: Python, C++ or a script."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from torch.utils._python_dispatch import TorchDispatchMode
+
+#: Operators that allocate, move or relabel elements and compute nothing.
+LAYOUT = frozenset(
+    """
+    empty empty_like empty_strided empty_permuted new_empty new_empty_strided zeros zeros_like
+    new_zeros ones ones_like new_ones full full_like new_full fill fill_ zero_ scalar_tensor arange
+    clone copy copy_ _to_copy contiguous resize_ set_ cat stack constant_pad_nd lift_fresh
+    _unsafe_view _reshape_alias alias detach view reshape expand permute transpose t slice select
+    unsqueeze squeeze split split_with_sizes unbind as_strided unfold view_as_real view_as_complex
+    """.split()
+)
+#: Products and convolutions.
+PRODUCTS = frozenset(
+    """
+    mm addmm bmm baddbmm addbmm mv addmv dot linear matmul _int_mm _scaled_mm convolution
+    _convolution conv1d conv2d conv3d mkldnn_convolution thnn_conv2d _slow_conv2d_forward
+    slow_conv3d_forward mkldnn_linear _linear_pointwise _convolution_pointwise
+    """.split()
+)
+
+
+class Dispatched(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Counts operators by name, without namespace and overload, while it is entered."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.operators: Counter[str] = Counter()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if not func.is_view:
+            self.operators[func.overloadpacket.__name__] += 1
+        return func(*args, **(kwargs or {}))
