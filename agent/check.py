@@ -28,7 +28,7 @@ from kernelite.problems.problem import Problem, instantiate, read
 
 SCHEMA = "kernelite.check/1"
 NO_TIMING = Effort(rounds=0, baselines=())
-TIMING = Effort(rounds=200, seconds=2.0, processes=3, replay=True)
+TIMING = Effort(rounds=200, seconds=1.2, processes=3, replay=True)
 
 
 @dataclass(frozen=True, slots=True)

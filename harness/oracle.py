@@ -42,6 +42,11 @@ class Errors:
 class Promote(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Runs every operation that asks for a lower float type in float64 instead."""
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """PyTorch's hook: to be skipped costs the import of its compiler, more than a second."""
+        return False
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         promote = lambda value: torch.float64 if value in FLOATS else value  # noqa: E731
         plain = pytree.tree_map_only(torch.dtype, promote, (args, kwargs or {}))

@@ -66,5 +66,5 @@ def test_a_broken_run_is_listed_with_its_reason_beside_the_others(example_run: P
 def test_a_folder_without_runs_says_what_to_type(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="kernelite optimize"):
         archive.stored_runs(tmp_path)
-    with pytest.raises(UsageError, match="--runs"):
+    with pytest.raises(UsageError, match="archive list FOLDER"):
         archive.stored_runs(tmp_path / "nothing")
