@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import json
-import os
 import subprocess
 import sys
 import time
@@ -23,7 +22,6 @@ from torch.utils import _pytree as pytree
 from kernelite.agent.apply import inserts, patched, winners
 from kernelite.errors import MachineError
 from kernelite.harness import oracle, timer
-from kernelite.harness.clocks import spread
 from kernelite.harness.intervals import interval
 from kernelite.kernels.patch import Insert, Patch
 from kernelite.problems import capture
@@ -161,7 +159,6 @@ def _interleave(
     chance = np.random.default_rng(0)
     for form in forms.values():
         form()
-    spread(os.getpid())
     taken: dict[str, list[float]] = {name: [] for name in forms}
     deadline = time.perf_counter() + seconds
     for number in range(rounds):

@@ -19,6 +19,7 @@ TIMEOUT_S = 120.0  # of a sample; the first one of torch.compile compiles
 # What a runner's clock may miss of the judge's: a share of the time, per call, per sample.
 CLOCK_SHARE, CLOCK_CALL_S, CLOCK_SAMPLE_S = 0.15, 5e-7, 3e-4
 SECRET_BITS = 64
+MOST_MOVES = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,8 @@ class Clocked:
         between_s: The same for what is done between two calls.
         outside_s: By sample, all of it by the judge's clock.
         switches: Times that the runner lost its core to others, in all samples.
+        placed: The threads that have a core of their own; None if that was given up.
+        moves: How often they were given one.
     """
 
     remote: Remote
@@ -51,6 +54,8 @@ class Clocked:
     between_s: list[float] = field(default_factory=list)
     outside_s: list[float] = field(default_factory=list)
     switches: int = 0
+    placed: frozenset[int] | None = frozenset()
+    moves: int = 0
 
     def sample(self, first: int, cold: bool, keep: int = -1) -> None:
         """Time ``calls`` calls by the runner's clock, watched by ours; ``keep`` one's outputs.
@@ -78,6 +83,21 @@ class Clocked:
         counted = spent if cold else spent[1:] or spent  # the first call finds another's caches
         self.samples_us.append(max(sum(counted), 1) * 1e-3 / len(counted))
         self.switches += int(answer.get("switches", 0))
+        self.place()
+
+    def place(self) -> None:
+        """Keep each thread on a core of its own, unless the runner makes new ones all the time.
+
+        A new thread begins where the one is that made it, which would be slower than no order.
+        """
+        if self.placed is None or (threads := _threads(self.remote.pid)) == self.placed:
+            return
+        if self.moves < MOST_MOVES:
+            self.placed, self.moves = spread(self.remote.pid), self.moves + 1
+            return
+        self.placed = None
+        for thread in threads:
+            _put(thread, os.sched_getaffinity(0))
 
     def gaps_s(self) -> np.ndarray:
         """What the judge's clock saw of each sample and the runner's did not."""
@@ -91,18 +111,27 @@ class Clocked:
         self.switches = 0
 
 
-def spread(pid: int) -> None:
-    """Give the main thread a core, and the others the rest, one by one.
+def spread(pid: int) -> frozenset[int]:
+    """Give the main thread a core, and the others the rest, one by one; the threads.
 
     Some schedulers, of virtual machines above all, pack threads that wait for
     each other on one core.
     """
     main, *others = sorted(os.sched_getaffinity(0))
-    threads = sorted(map(int, os.listdir(f"/proc/{pid}/task")))
-    for index, thread in enumerate(threads):
+    threads = _threads(pid)
+    for index, thread in enumerate(sorted(threads)):
         core = others[(index - 1) % len(others)] if index and others else main
-        with suppress(ProcessLookupError):
-            os.sched_setaffinity(thread, {core})
+        _put(thread, {core})
+    return threads
+
+
+def _threads(pid: int) -> frozenset[int]:
+    return frozenset(map(int, os.listdir(f"/proc/{pid}/task")))
+
+
+def _put(thread: int, cores: set[int]) -> None:
+    with suppress(ProcessLookupError):
+        os.sched_setaffinity(thread, cores)
 
 
 def agreeing(candidate: Clocked, others: Sequence[Clocked]) -> np.ndarray:

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 
 from kernelite.errors import MachineError
-from kernelite.harness.clocks import Clocked, agreeing, spread
+from kernelite.harness.clocks import Clocked, agreeing
 from kernelite.harness.intervals import detectable, half_width, interval, logs
 from kernelite.harness.job import Effort, Job
 from kernelite.harness.nudges import drawing, nudge, rows_of
@@ -76,7 +76,7 @@ def compare(job: Job, remote: Remote, baselines: Mapping[str, Remote]) -> Timing
         if not others:
             return Failed("timing", Reason.CLOCK, "no baseline could be timed")
         first = next(iter(others.values()))
-        control = Clocked(first.remote, first.calls)
+        control = Clocked(first.remote, first.calls, placed=None)
         load = os.getloadavg()[0]
         kept = _rounds(job, candidate, others, control)
     rounds = agreeing(candidate, list(others.values()))
@@ -104,7 +104,6 @@ def _prepare(remote: Remote, sets: Sequence[Sequence[torch.Tensor]], effort: Eff
     clocked, most = Clocked(remote, calls=2), MOST_COLD_CALLS if effort.cold else MOST_CALLS
     for _ in range(WARM_UPS):
         clocked.sample(0, effort.cold)
-        spread(remote.pid)
         one_s = clocked.samples_us[-1] * 1e-6
         clocked.calls = max(1, min(most, math.ceil(SAMPLE_S / one_s)))
     clocked.clear()
