@@ -24,7 +24,8 @@ from kernelite.results.log import EventLog
 Say = Callable[[str, str], None]
 
 QUICK = Effort(rounds=60, seconds=1.0, baselines=("eager",), narrow=0.04, thorough=False)
-FULL = Effort(rounds=200, seconds=2.0, baselines=("eager", "compile"))
+FULL = Effort(rounds=200, seconds=2.0, baselines=("eager", "compile"), thorough=False)
+FINAL = Effort(rounds=0, baselines=())
 CONFIRM_S = 5.0  # what measuring one finalist takes, torch.compile included
 WORTH_KEEPING = 1.02
 TRIALS = 60
@@ -140,15 +141,18 @@ class SiteSearch:
         return entrant
 
     def _verdict(
-        self, kernel: Kernel, kind: str, effort: Effort, budget: Budget
-    ) -> records.Verdict:
-        """From the log, or from the judge and then into the log."""
+        self, kernel: Kernel, kind: str, effort: Effort, budget: Budget,
+        timing: records.TimingResult | None = None,
+    ) -> records.Verdict:  # fmt: skip
+        """From the log, or from the judge and then into the log; ``timing`` is what is known."""
         uid = f"{kind} {kernel.id} {self.problem.id}"
         if (known := self.known.get((uid, self.problem.id))) is not None:
             return known
         budget.evaluations -= 1
         found: Verdict = self.judge.evaluate(kernel, effort, self.device)
         verdict = events.as_verdict(found.as_json())
+        if verdict.passed:
+            verdict = replace(verdict, timing=verdict.timing or timing)
         body = records.Evaluated(candidate=kernel.id, problem=self.problem.id, verdict=verdict)
         self.log.append("evaluated", body, uid=uid)
         self.known[uid, self.problem.id] = verdict
@@ -187,9 +191,11 @@ class SiteSearch:
             for e in finalists
             if e.median > 1.0
         ]
-        best = max(confirmed, key=lambda e: e.lower, default=None)
-        if best is None or best.lower < WORTH_KEEPING:
-            self._no_winner(best or (ranked[0] if ranked else None))
+        confirmed.sort(key=lambda e: -e.lower)
+        worth = [e for e in confirmed if e.lower >= WORTH_KEEPING]
+        best = next((found for e in worth if (found := self._thoroughly(e))), None)
+        if best is None:
+            self._no_winner(None if worth else next(iter(confirmed or ranked), None))
             return None
         self.learnt[best.plan.label] = best.choices
         timing = best.verdict.timing
@@ -203,6 +209,16 @@ class SiteSearch:
         self.say("search", f"{self.site}  winner: {best.plan.label} by {best.proposer}, "
                            f"at least {best.lower:.2f}x eager")  # fmt: skip
         return winner
+
+    def _thoroughly(self, entrant: Entrant) -> Entrant | None:
+        """The entrant with every stage asked and its time as it was; None if one refuses it."""
+        kernel, timing = entrant.kernel, entrant.verdict.timing
+        verdict = self._verdict(kernel, "final", FINAL, Budget(math.inf, 1), timing)
+        if not verdict.passed:
+            self.failures.append(f"{entrant.proposer}: {verdict.stage}: {verdict.reason}")
+            self.say("judge", f"{self.site}  {entrant.plan.label}  failed at {verdict.stage}")
+            return None
+        return replace(entrant, verdict=verdict)
 
     def _no_winner(self, best: Entrant | None) -> None:
         if best is not None:
