@@ -23,10 +23,10 @@ from kernelite.results.log import EventLog
 
 Say = Callable[[str, str], None]
 
-QUICK = Effort(rounds=60, seconds=1.0, baselines=("eager",), narrow=0.04, thorough=False)
-FULL = Effort(rounds=200, seconds=2.0, baselines=("eager", "compile"), thorough=False)
+QUICK = Effort(rounds=60, seconds=0.6, baselines=("eager",), narrow=0.04, thorough=False)
+FULL = Effort(rounds=200, seconds=1.0, baselines=("eager", "compile"), thorough=False)
 FINAL = Effort(rounds=0, baselines=())
-CONFIRM_S = 5.0  # what measuring one finalist takes, torch.compile included
+CONFIRM_S = 4.0  # what measuring one finalist takes, torch.compile included
 WORTH_KEEPING = 1.02
 TRIALS = 60
 COSTLY_S = 2.0  # a proposer above this is asked after tuning what there is

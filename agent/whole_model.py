@@ -31,8 +31,8 @@ from kernelite.problems.target import Target
 from kernelite.results import log, records
 
 TIMEOUT_S = 900
-ROUNDS, SECONDS = 60, 12.0
-DROP_ROUNDS, DROP_SECONDS = 12, 8.0
+ROUNDS, SECONDS = 60, 9.0
+DROP_ROUNDS, DROP_SECONDS = 12, 6.0
 HURTS = 1.005
 LARGEST_COPY_BYTES = 1 << 30
 

@@ -22,7 +22,7 @@ from kernelite.problems.demands import Demands, demands
 from kernelite.problems.problem import Instance, Problem, execute, flat_tensors, instantiate
 from kernelite.problems.tensors import TensorSpec, specs
 
-KEPT_BYTES = 64 << 20
+KEPT_BYTES = 32 << 20
 
 
 @dataclass(frozen=True, slots=True)
