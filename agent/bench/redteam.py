@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 from contextlib import ExitStack, closing
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -28,6 +29,7 @@ PLAIN = Effort(rounds=0, baselines=())
 TIMED = Effort(rounds=10, seconds=1.0, baselines=("eager",))
 LATE = ("timing", "light")  # stages that only a timed judgement reaches
 SHORT_S, LONG_S = 1.5, 60.0
+HOME = str(Path.home())
 Judges = Mapping[tuple[str, float], Judge]
 
 
@@ -114,7 +116,7 @@ def _row(judges: Judges, specimen: Specimen, say: Say) -> dict[str, Any]:
     found = judge.evaluate(specimen.kernel(), effort, "cpu").evaluation
     at, reason, log = "", "", ""
     if isinstance(found, Failed):
-        at, reason, log = found.stage, found.reason.value, found.log
+        at, reason, log = found.stage, found.reason.value, found.log.replace(HOME, "~")
     outcome = _outcome(specimen, at, reason)
     row: dict[str, Any] = {
         "name": specimen.name, "group": specimen.group, "named": specimen.stage,
