@@ -24,7 +24,7 @@ from kernelite.results.log import EventLog
 Say = Callable[[str, str], None]
 
 QUICK = Effort(rounds=60, seconds=0.6, baselines=("eager",), narrow=0.04, thorough=False)
-FULL = Effort(rounds=200, seconds=1.0, baselines=("eager", "compile"), thorough=False)
+FULL = Effort(rounds=200, seconds=1.0, baselines=("eager", "compile"), stages=("timing",))
 FINAL = Effort(rounds=0, baselines=())
 CONFIRM_S = 4.0  # what measuring one finalist takes, torch.compile included
 WORTH_KEEPING = 1.02
@@ -142,17 +142,17 @@ class SiteSearch:
 
     def _verdict(
         self, kernel: Kernel, kind: str, effort: Effort, budget: Budget,
-        timing: records.TimingResult | None = None,
+        before: records.Verdict | None = None,
     ) -> records.Verdict:  # fmt: skip
-        """From the log, or from the judge and then into the log; ``timing`` is what is known."""
+        """From the log, or from the judge and then into the log, together with one ``before``."""
         uid = f"{kind} {kernel.id} {self.problem.id}"
         if (known := self.known.get((uid, self.problem.id))) is not None:
             return known
         budget.evaluations -= 1
         found: Verdict = self.judge.evaluate(kernel, effort, self.device)
         verdict = events.as_verdict(found.as_json())
-        if verdict.passed:
-            verdict = replace(verdict, timing=verdict.timing or timing)
+        if before is not None and verdict.passed:
+            verdict = _together(before, verdict)
         body = records.Evaluated(candidate=kernel.id, problem=self.problem.id, verdict=verdict)
         self.log.append("evaluated", body, uid=uid)
         self.known[uid, self.problem.id] = verdict
@@ -187,7 +187,7 @@ class SiteSearch:
         finalists = [e for e in distinct if e.lower >= CLOSE * distinct[0].lower][:FINALISTS]
         unlimited = Budget(math.inf, len(finalists))
         confirmed = [
-            replace(e, verdict=self._verdict(e.kernel, "full", FULL, unlimited))
+            replace(e, verdict=self._verdict(e.kernel, "full", FULL, unlimited, e.verdict))
             for e in finalists
             if e.median > 1.0
         ]
@@ -211,9 +211,9 @@ class SiteSearch:
         return winner
 
     def _thoroughly(self, entrant: Entrant) -> Entrant | None:
-        """The entrant with every stage asked and its time as it was; None if one refuses it."""
-        kernel, timing = entrant.kernel, entrant.verdict.timing
-        verdict = self._verdict(kernel, "final", FINAL, Budget(math.inf, 1), timing)
+        """The entrant with every stage asked but its time as it was; None if one refuses it."""
+        once = Budget(math.inf, 1)
+        verdict = self._verdict(entrant.kernel, "final", FINAL, once, entrant.verdict)
         if not verdict.passed:
             self.failures.append(f"{entrant.proposer}: {verdict.stage}: {verdict.reason}")
             self.say("judge", f"{self.site}  {entrant.plan.label}  failed at {verdict.stage}")
@@ -229,3 +229,15 @@ class SiteSearch:
             "no_winner", records.NoWinner(site=self.site, reason=reason), uid=f"none {self.site}"
         )
         self.say("search", f"{self.site}  no winner: {reason}")
+
+
+def _together(before: records.Verdict, after: records.Verdict) -> records.Verdict:
+    """One verdict of two that asked different stages of a kernel; the later counts."""
+    found = {stage.name: stage for stage in before.stages}
+    found |= {s.name: s for s in after.stages if s.status != "skipped" or s.name not in found}
+    most = max(before.stages, after.stages, key=len)
+    ratios = [v.accuracy_ratio for v in (before, after) if v.accuracy_ratio is not None]
+    return replace(
+        after, stages=tuple(found[stage.name] for stage in most), timing=after.timing or before.timing,
+        accuracy_ratio=max(ratios, default=None),
+    )  # fmt: skip

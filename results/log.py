@@ -56,7 +56,7 @@ class EventLog:
             with _translated(self.path):
                 self._database = _create(self.path) if writable else _open(self.path)
                 self._check_version()
-        except BaseException:
+        except BaseException:  # also Ctrl-C must not leave the folder locked
             self.close()
             raise
 
@@ -166,7 +166,7 @@ def _transaction(database: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
     database.execute("begin immediate")
     try:
         yield database
-    except BaseException:
+    except BaseException:  # also Ctrl-C: half a transaction must not be kept
         database.rollback()
         raise
     database.commit()
