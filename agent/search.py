@@ -238,6 +238,8 @@ def _together(before: records.Verdict, after: records.Verdict) -> records.Verdic
     most = max(before.stages, after.stages, key=len)
     ratios = [v.accuracy_ratio for v in (before, after) if v.accuracy_ratio is not None]
     return replace(
-        after, stages=tuple(found[stage.name] for stage in most), timing=after.timing or before.timing,
+        after,
+        stages=tuple(found[stage.name] for stage in most),
+        timing=after.timing or before.timing,
         accuracy_ratio=max(ratios, default=None),
-    )  # fmt: skip
+    )
