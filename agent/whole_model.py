@@ -166,7 +166,7 @@ def _interleave(
             start = time.perf_counter()
             forms[name]()
             taken[name].append((time.perf_counter() - start) * 1e6)
-        if number >= 8 and time.perf_counter() > deadline:
+        if number >= 5 and time.perf_counter() > deadline:
             break
     return {name: np.array(values) for name, values in taken.items()}
 
