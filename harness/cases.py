@@ -181,8 +181,8 @@ class Cases:
         feed = iter(tensors)
         return list(pytree.tree_map_only(torch.Tensor, lambda _: next(feed), self.instance.inputs))
 
-    def ring(self, count: int) -> list[list[torch.Tensor]]:
-        """``count`` sets of input tensors with different contents."""
+    def draws(self, count: int) -> list[list[torch.Tensor]]:
+        """``count`` sets of input tensors, each from another seed."""
         return [flat_tensors(self._inputs(self.seed + 100 + i)) for i in range(count)]
 
     def case(

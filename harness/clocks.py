@@ -22,22 +22,12 @@ SECRET_BITS = 64
 MOST_MOVES = 4
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """What was asked for one sample, enough to draw its inputs again (`harness.nudges`)."""
-
-    seed: int
-    first: int
-    calls: int
-
-
 @dataclass(slots=True)
 class Clocked:
     """One runner under the clock.
 
     Attributes:
         calls: How many make one sample.
-        asked: Every sample since the inputs were handed over, warm-up included.
         spent_s: By sample, what the calls took by the runner's clock.
         between_s: The same for what is done between two calls.
         outside_s: By sample, all of it by the judge's clock.
@@ -48,7 +38,6 @@ class Clocked:
 
     remote: Remote
     calls: int = 1
-    asked: list[Sample] = field(default_factory=list)
     samples_us: list[float] = field(default_factory=list)
     spent_s: list[float] = field(default_factory=list)
     between_s: list[float] = field(default_factory=list)
@@ -57,16 +46,18 @@ class Clocked:
     placed: frozenset[int] | None = frozenset()
     moves: int = 0
 
-    def sample(self, first: int, cold: bool, keep: int = -1) -> None:
+    def sample(self, first: int, cold: bool, keep: int = -1) -> int:
         """Time ``calls`` calls by the runner's clock, watched by ours; ``keep`` one's outputs.
+
+        Returns:
+            The seed of what their inputs held (`harness.contents`).
 
         Raises:
             Lost: the runner died, or gave no times.
         """
-        asked = Sample(random.SystemRandom().getrandbits(SECRET_BITS), first, self.calls)
-        self.asked.append(asked)
+        seed = random.SystemRandom().getrandbits(SECRET_BITS)
         request = {"do": "time", "calls": self.calls, "first": first, "cold": cold, "keep": keep,
-                   "seed": asked.seed}  # fmt: skip
+                   "seed": seed}  # fmt: skip
         start = time.perf_counter()
         answer, _ = self.remote.ask(request, timeout_s=TIMEOUT_S)
         self.outside_s.append(time.perf_counter() - start)
@@ -84,6 +75,7 @@ class Clocked:
         self.samples_us.append(max(sum(counted), 1) * 1e-3 / len(counted))
         self.switches += int(answer.get("switches", 0))
         self.place()
+        return seed
 
     def place(self) -> None:
         """Keep each thread on a core of its own, unless the runner makes new ones all the time.

@@ -12,13 +12,12 @@ import resource
 import socket
 import time
 import traceback
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
 
-from kernelite.harness import cage, flags, gradients, guards, nudges, trace, wire
+from kernelite.harness import cage, contents, flags, gradients, guards, trace, wire
 from kernelite.kernels.backends import backend
 from kernelite.kernels.kernel import BuildFailed, Entry, Kernel
 from kernelite.problems.problem import Signature
@@ -52,8 +51,8 @@ class Session:
         self.entries: dict[int, Entry] = {}
         self.states: dict[int, list[torch.Tensor]] = {}
         self.inputs: list[torch.Tensor] = []
-        self.ring: list[list[torch.Tensor]] = []
-        self.views: list[Sequence[Any]] = []
+        self.draws: list[list[torch.Tensor]] = []
+        self.slots: list[tuple[list[torch.Tensor], list[contents.Write]]] = []
         self.answers: list[list[torch.Tensor]] = []
         self.flush: torch.Tensor | None = None
         self.guarded: list[tuple[torch.Tensor, TensorSpec]] = []
@@ -169,32 +168,38 @@ class Session:
         """The outputs of the last call, or of as many calls back, as they are now."""
         return {}, self.answers[-header["back"]]
 
-    def do_ring(self, header: dict[str, Any], tensors: list[torch.Tensor]) -> Any:
-        """Add one set of inputs for timing; the first clears the old ones."""
-        if header["first"]:
-            self.ring, self.views, self.inputs, self.answers = [], [], [], []
-        self.views.append(nudges.rows_of(tensors))
-        self.ring.append([*tensors, *self.states[0]])
+    def do_draw(self, _: dict[str, Any], tensors: list[torch.Tensor]) -> Any:
+        """Keep one more set of inputs as the problem drew it, for `do_slots`."""
+        self.draws.append(tensors)
+        return {}, []
+
+    def do_slots(self, header: dict[str, Any], _: list[torch.Tensor]) -> Any:
+        """Make so many places for inputs of timed calls, to be filled from the draws."""
+        self.inputs, self.answers = [], []
+        source = contents.Contents(self.draws)
+        made = [source.slot() for _ in range(header["slots"])]
+        self.slots = [([*tensors, *self.states[0]], writes) for tensors, writes in made]
+        self.draws = []
         return {}, []
 
     def do_time(self, header: dict[str, Any], _: list[torch.Tensor]) -> Any:
-        """Call ``calls`` times, each time with the next set, changed.
+        """Call ``calls`` times, each time with the next slot, newly filled.
 
         Answers in ns what was between the calls, all together, and what each took.
         The outputs of the call that ``keep`` names are held; they are copied at once,
         so that work put off shows.
         """
         calls, first, spent, between = header["calls"], header["first"], [], 0
-        views, nudge, draw = self.views, nudges.nudge, nudges.drawing(header["seed"])
-        clock, entry, ring = time.perf_counter_ns, self.entries[0], self.ring
+        clock, entry, slots = time.perf_counter_ns, self.entries[0], self.slots
         if header["cold"] and self.flush is None:
             self.flush = torch.zeros(FLUSH_BYTES, dtype=torch.uint8)
         switched = resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
-        keep = first + header["keep"] if header["keep"] >= 0 else None
-        for index in range(first, first + calls):
+        chosen = contents.chosen(header["seed"], calls, len(slots[0][1]))
+        for index, numbers in enumerate(chosen):
             before = clock()
-            arguments = ring[index % len(ring)]
-            nudge(views[index % len(ring)], draw)
+            arguments, writes = slots[(first + index) % len(slots)]
+            for write, (one, two) in zip(writes, numbers, strict=True):
+                write(one, two)
             if header["cold"] and self.flush is not None:
                 self.flush.add_(1)
             start = clock()
@@ -202,7 +207,7 @@ class Session:
             end = clock()
             spent.append(end - start)
             between += start - before
-            if index == keep:
+            if index == header["keep"]:
                 self.answers = [[result.clone() for result in _plain(results)]]
         switched = resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw - switched
         return {"ns": [between, *spent], "switches": switched}, []

@@ -23,15 +23,15 @@ import torch
 
 from kernelite.errors import MachineError
 from kernelite.harness.clocks import Clocked, agreeing
+from kernelite.harness.contents import Contents, chosen
 from kernelite.harness.intervals import detectable, half_width, interval, logs
 from kernelite.harness.job import Effort, Job
-from kernelite.harness.nudges import drawing, nudge, rows_of
 from kernelite.harness.remote import Lost, Remote
 from kernelite.harness.verdict import Control, Failed, Ratio, Reason, Timing
 from kernelite.kernels.cache import cache_folder
 
 SAMPLE_S = 3e-3
-RING_BYTES = 256 << 20
+DRAWN_BYTES, MOST_DRAWS = 128 << 20, 4
 FEWEST_ROUNDS = 10
 WARM_UPS = 4  # samples; each says better than the one before how many calls make the next
 MOST_CALLS, MOST_COLD_CALLS = 2000, 3
@@ -49,9 +49,9 @@ def machine_lock() -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """The outputs of a timed call, and which one it was."""
+    """The outputs of a timed call, and which one of a sample it was."""
 
-    sample: int
+    seed: int
     call: int
     outputs: list[torch.Tensor]
 
@@ -63,13 +63,13 @@ def compare(job: Job, remote: Remote, baselines: Mapping[str, Remote]) -> Timing
         Lost: the candidate's runner died under the clock.
         MachineError: a baseline's runner did.
     """
-    effort, sets = job.effort, _ring(job)
+    effort, draws = job.effort, _draws(job)
     with machine_lock():
-        candidate = _prepare(remote, sets, effort)
+        candidate = _prepare(remote, draws, effort)
         others: dict[str, Clocked] = {}
         for name, baseline in baselines.items():
             try:
-                others[name] = _prepare(baseline, sets, effort)
+                others[name] = _prepare(baseline, draws, effort)
             except Lost as lost:
                 baseline.close()
                 job.judge.baselines[name] = lost
@@ -83,7 +83,7 @@ def compare(job: Job, remote: Remote, baselines: Mapping[str, Remote]) -> Timing
     if rounds.sum() < min(FEWEST_AGREEING, effort.rounds):
         text = f"the runner's clock and the judge's agree in {rounds.sum()} of {len(rounds)} rounds"
         return Failed("timing", Reason.CLOCK, text)
-    if failed := _checked(job, candidate, sets, kept):
+    if failed := _checked(job, draws, kept):
         return failed
     seen = Control(*interval(np.array(first.samples_us), np.array(control.samples_us)))
     ratios = tuple(ratio(name, other, candidate, rounds) for name, other in others.items())
@@ -91,16 +91,17 @@ def compare(job: Job, remote: Remote, baselines: Mapping[str, Remote]) -> Timing
     return Timing(job.device, regime, ratios, seen, load, candidate.switches)
 
 
-def _ring(job: Job) -> list[list[torch.Tensor]]:
-    """Sets of inputs with different contents, as many as fit, at most eight."""
+def _draws(job: Job) -> list[list[torch.Tensor]]:
+    """Sets of inputs as the problem draws them, as many as fit, at most four."""
     size = sum(t.numel() * t.element_size() for t in job.cases.drawn[0].tensors)
-    return job.cases.ring(max(2, min(8, RING_BYTES // max(size, 1))))
+    return job.cases.draws(max(2, min(MOST_DRAWS, DRAWN_BYTES // max(size, 1))))
 
 
-def _prepare(remote: Remote, sets: Sequence[Sequence[torch.Tensor]], effort: Effort) -> Clocked:
+def _prepare(remote: Remote, draws: Sequence[Sequence[torch.Tensor]], effort: Effort) -> Clocked:
     """Hand over the inputs, warm up and choose how many calls make one sample."""
-    for index, tensors in enumerate(sets):
-        remote.ask({"do": "ring", "first": index == 0}, tensors)
+    for tensors in draws:
+        remote.ask({"do": "draw"}, tensors)
+    remote.ask({"do": "slots", "slots": len(draws)})
     clocked, most = Clocked(remote, calls=2), MOST_COLD_CALLS if effort.cold else MOST_CALLS
     for _ in range(WARM_UPS):
         clocked.sample(0, effort.cold)
@@ -125,14 +126,14 @@ def _rounds(
             looked_at = clocked is candidate and number in look_at
             keep = chance.randrange(clocked.calls) if looked_at else -1
             try:
-                clocked.sample(number * clocked.calls, effort.cold, keep)
+                seed = clocked.sample(number * clocked.calls, effort.cold, keep)
             except Lost as lost:
                 if clocked is candidate:
                     raise
                 raise MachineError(f"a baseline was lost under the clock: {lost}") from lost
             if looked_at:
                 outputs = job.held(remote=candidate.remote)
-                seen.append(Kept(len(candidate.asked) - 1, keep, outputs))
+                seen.append(Kept(seed, keep, outputs))
         enough = time.perf_counter() > deadline or _narrow(candidate, others, effort.narrow)
         if number + 1 >= fewest and enough:
             break
@@ -148,22 +149,17 @@ def _narrow(candidate: Clocked, others: Mapping[str, Clocked], share: float) -> 
 
 
 def _checked(
-    job: Job, candidate: Clocked, sets: Sequence[Sequence[torch.Tensor]], kept: Sequence[Kept]
+    job: Job, draws: Sequence[Sequence[torch.Tensor]], kept: Sequence[Kept]
 ) -> Failed | None:
-    """Draw the inputs of the kept calls again, change by change, and judge what came of them."""
-    views = [rows_of(tensors) for tensors in sets]
-    wanted = {(one.sample, one.call): one.outputs for one in kept}
-    last = max((one.sample for one in kept), default=-1)
-    for number, sample in enumerate(candidate.asked[: last + 1]):
-        draw = drawing(sample.seed)
-        for call in range(sample.calls):
-            place = (sample.first + call) % len(sets)
-            nudge(views[place], draw)
-            if (outputs := wanted.get((number, call))) is None:
-                continue
-            case = job.cases.case("timed call", job.cases.inputs_of(sets[place]))
-            if failed := job.accept("timing", case, outputs):
-                return failed
+    """Fill the inputs of the kept calls again, and judge what came of them."""
+    tensors, writes = Contents(draws).slot()
+    for one in kept:
+        numbers = chosen(one.seed, one.call + 1, len(writes))[-1]
+        for write, (where, turn) in zip(writes, numbers, strict=True):
+            write(where, turn)
+        case = job.cases.case("timed call", job.cases.inputs_of(tensors))
+        if failed := job.accept("timing", case, one.outputs):
+            return failed
     return None
 
 

@@ -107,12 +107,12 @@ def test_an_expanded_input_stays_expanded_and_gets_no_special_value() -> None:
     assert [int(t.isnan().sum()) for t in case.tensors] == [0, 1]
 
 
-def test_the_ring_holds_different_inputs_and_knows_their_answers(linear: Problem) -> None:
+def test_draws_differ_and_the_answers_to_each_are_known(linear: Problem) -> None:
     cases = Cases(linear, 1)
-    ring = cases.ring(3)
-    assert len({float(tensors[0].sum()) for tensors in ring}) == 3
-    case = cases.case("timed call", cases.inputs_of(ring[1]))
-    assert torch.equal(case.reference[0], ring[1][0] @ case.state[0].T)
+    draws = cases.draws(3)
+    assert len({float(tensors[0].sum()) for tensors in draws}) == 3
+    case = cases.case("timed call", cases.inputs_of(draws[1]))
+    assert torch.equal(case.reference[0], draws[1][0] @ case.state[0].T)
 
 
 def test_the_longest_sum_is_bounded_by_axes_and_by_elements_per_output(linear: Problem) -> None:
