@@ -85,7 +85,30 @@ PRAGMAS = _reasons({
 })  # fmt: skip
 
 OWN_HEADERS = frozenset({"prelude.h"})
-TORCH_HEADERS = frozenset({"torch/csrc/inductor/cpp_prefix.h"})
+# Beginnings of the headers that generated code, and an extension, may include as well.
+GENERATED_HEADERS = ("torch/csrc/inductor/cpp_prefix.h",)
+EXTENSION_HEADERS = ("torch/", "ATen/", "c10/", "pybind11/")
+
+# In a source with such headers, whoever owns them.
+HIDES = "calls PyTorch's operators where nothing shows it"
+REACHES_PYTHON = "reaches into Python"
+TORCH = _reasons({
+    HIDES: "redispatch ExcludeDispatchKeyGuard IncludeDispatchKeyGuard AutoDispatchBelowAutograd "
+    "AutoDispatchBelowADInplaceOrView AutoNonVariableTypeMode AutoDispatchSkipFunctionalize "
+    "Dispatcher KernelFunction DispatchKeySet DispatchStub tls_set_dispatch_key_excluded "
+    "PythonDispatcherTLS DisableTorchFunction",
+    "takes another operator's place": "TORCH_LIBRARY_IMPL TORCH_LIBRARY_FRAGMENT registerFallback",
+    "changes what others in the process use": "globalContext set_num_threads init_num_threads "
+    "manual_seed set_default_dtype setFloat32MatmulPrecision",
+    LOADS: "DynamicLibrary pickle_load pickle_save torch_jit_load",
+    TALKS: "distributed rpc",
+    REACHES_PYTHON: "PYBIND11_EMBEDDED_MODULE getGlobalPyInterpreter reinterpret_steal "
+    "reinterpret_borrow THPVariable_Wrap THPVariable_Unpack",
+})  # fmt: skip
+NAMESPACES = frozenset({"native", "cpu", "_ops", "jit", "serialize", "dynamo", "inductor"})
+BINDING = frozenset(
+    "arg kwargs args call_guard gil_scoped_release return_value_policy none module_ module".split()
+)
 HEADERS = frozenset(
     """
     algorithm any array atomic bit bitset cassert cfenv cfloat charconv chrono cinttypes climits

@@ -9,14 +9,18 @@ from functools import lru_cache
 from kernelite.harness._cpp_names import (
     ANYWHERE,
     ATTRIBUTES,
+    BINDING,
     CALLED,
     HEADERS,
+    HIDES,
+    NAMESPACES,
     NOTED_PREFIXES,
     OWN_HEADERS,
     PRAGMAS,
     PREFIXES,
+    REACHES_PYTHON,
     STD,
-    TORCH_HEADERS,
+    TORCH,
 )
 from kernelite.harness._cpp_tokens import INCLUDES, Token, tokens
 from kernelite.harness.finding import Finding
@@ -29,17 +33,17 @@ LONGEST_DECLARATION = 64  # tokens up to the variable's name
 END = Token("end", "", 0, True)
 
 
-def findings(source: str, torch_headers: bool = False) -> tuple[Finding, ...]:
-    """All findings, by line; with ``torch_headers`` PyTorch's may be included."""
-    reader = _Reader(list(tokens(source)), torch_headers)
+def findings(source: str, headers: tuple[str, ...] = ()) -> tuple[Finding, ...]:
+    """All findings, by line; with ``headers`` those that so begin may be included as well."""
+    reader = _Reader(list(tokens(source)), headers)
     return tuple(sorted(set(reader.read())))
 
 
 class _Reader:
     """A list of tokens and the functions that it defines itself."""
 
-    def __init__(self, seen: Sequence[Token], torch_headers: bool) -> None:
-        self.seen, self.torch_headers = seen, torch_headers
+    def __init__(self, seen: Sequence[Token], headers: tuple[str, ...]) -> None:
+        self.seen, self.headers = seen, headers
         self.closes = _parentheses(seen)
         self.own = {token.text for i, token in enumerate(seen) if self.defines(i)}
 
@@ -72,6 +76,9 @@ class _Reader:
         if before.text in (".", "->"):
             return
         qualifier = self.at(index - 2) if before.text == "::" else END
+        if self.headers and (why := self.of_torch(index, qualifier.text)):
+            yield Finding(token.line, f"{qualifier.text}::{token.text}".lstrip(":"), why, True)
+            return
         if qualifier.kind == "word" and qualifier.text == "std" and token.text in STD:
             yield Finding(token.line, f"std::{token.text}", STD[token.text], True)
         if qualifier.kind == "word" and qualifier.text not in ("std", "gnu", *STATEMENT_WORDS):
@@ -85,6 +92,15 @@ class _Reader:
             yield Finding(token.line, token.text, why, True)
         elif (note := _by_prefix(token.text, noted=True)) is not None:
             yield Finding(token.line, token.text, note, False)
+
+    def of_torch(self, index: int, owner: str) -> str | None:
+        """Why a name of PyTorch's or pybind11's is none for a kernel."""
+        name = self.at(index).text
+        if name in NAMESPACES and self.at(index + 1).text == "::":
+            return HIDES
+        if owner in ("py", "pybind11", "module_"):
+            return None if name in BINDING else REACHES_PYTHON
+        return TORCH.get(name)
 
     def is_call(self, index: int) -> bool:
         """Whether a word before "(" is called, not declared, and not a function of its own."""
@@ -149,8 +165,7 @@ class _Reader:
 
     def include(self, header: Token) -> Iterator[Finding]:
         path = header.text[1:-1].strip()
-        torch = self.torch_headers and path in TORCH_HEADERS
-        if path not in HEADERS and path not in OWN_HEADERS and not torch:
+        if path not in HEADERS | OWN_HEADERS and not path.startswith(self.headers):
             why = "only standard, vector and OpenMP headers and prelude.h may be included"
             yield Finding(header.line, f"#include {header.text}", why, True)
 

@@ -10,14 +10,16 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
+from kernelite.harness import building
 from kernelite.harness.cases import Cases
 from kernelite.harness.job import Effort, Job
 from kernelite.harness.remote import CALL_TIMEOUT_S, Lost, Remote, Server
 from kernelite.harness.stages import Stage, stages
 from kernelite.harness.verdict import Failed, Passed, Reason, Skipped, StageReport, Verdict
 from kernelite.kernels.backends import backend, pytorch
-from kernelite.kernels.kernel import Kernel
+from kernelite.kernels.kernel import BuildFailed, Kernel
 from kernelite.problems.problem import Problem
 
 __all__ = ["Effort", "Judge"]
@@ -129,9 +131,11 @@ class Judge:
         kernel = self.rivals.get(name) or Kernel("pytorch", self.problem.source + line)
         try:
             remote = Remote(
-                server, kernel, backend(kernel.backend).build(kernel),
-                self.cases.instance.signature, self.threads, caged,
+                server, kernel, self._built(kernel, caged), self.cases.instance.signature,
+                self.threads, caged,
             )  # fmt: skip
+        except BuildFailed as error:
+            return Lost(Reason.BUILD, str(error))
         except Lost as lost:
             return lost
         try:
@@ -140,3 +144,8 @@ class Judge:
             remote.close()
             return lost
         return remote
+
+    def _built(self, kernel: Kernel, caged: bool) -> Path:
+        return (
+            building.build(self.server, kernel) if caged else backend(kernel.backend).build(kernel)
+        )

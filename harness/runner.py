@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import resource
 import socket
+import sys
 import time
 import traceback
 from pathlib import Path
@@ -83,7 +84,9 @@ class Session:
     def do_build(self, header: dict[str, Any], _: list[torch.Tensor]) -> Any:
         """Build a kernel and answer the artefact's bytes; the cage lets compilers run."""
         cage.close(self.scratch, [], MEMORY_BYTES, CPU_S, BUILD_LAYERS, may_execute=True)
-        os.environ |= {"XDG_CACHE_HOME": str(self.scratch), "TMPDIR": str(self.scratch)}
+        installed = f"{sys.prefix}/bin{os.pathsep}{os.environ.get('PATH', '')}"
+        private = dict.fromkeys(("XDG_CACHE_HOME", "TMPDIR", "HOME"), str(self.scratch))
+        os.environ |= private | {"PATH": installed}
         cage.enter_own_processes()
         kernel = Kernel(header["backend"], header["source"])
         built = backend(kernel.backend).build(kernel).read_bytes()

@@ -7,7 +7,8 @@ cage is the border, this is the sign on it, with line numbers.
 
 from __future__ import annotations
 
-from kernelite.harness import _cpp_source, _python_source
+from kernelite.harness import _cpp_source, _inline_source, _python_source
+from kernelite.harness._cpp_names import GENERATED_HEADERS
 from kernelite.harness.finding import Finding
 from kernelite.kernels.backends import backend
 
@@ -17,17 +18,17 @@ python_findings = _python_source.findings
 cpp_findings = _cpp_source.findings
 
 
-def findings(source: str, backend_name: str, torch_headers: bool = False) -> tuple[Finding, ...]:
+def findings(source: str, backend_name: str, generated: bool = False) -> tuple[Finding, ...]:
     """All findings in a kernel's source, by line.
 
     Args:
         source: The whole program.
         backend_name: Who would build it; says in which language it is.
-        torch_headers: Whether C++ may include PyTorch's headers, as generated code does.
+        generated: Whether C++ may include the header of torch.compile's code.
 
     Raises:
         UsageError: no such backend.
     """
     if backend(backend_name).suffix == ".py":
-        return python_findings(source)
-    return cpp_findings(source, torch_headers)
+        return tuple(sorted({*python_findings(source), *_inline_source.findings(source)}))
+    return cpp_findings(source, GENERATED_HEADERS if generated else ())

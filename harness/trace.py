@@ -17,6 +17,13 @@ LAYOUT = frozenset(
     unsqueeze squeeze split split_with_sizes unbind as_strided unfold view_as_real view_as_complex
     """.split()
 )
+#: Those that are made of the above and show in a symbol table only.
+COMPOSED = frozenset(
+    """
+    to flatten unflatten chunk narrow movedim swapaxes expand_as view_as reshape_as tensor_split
+    numpy_T size stride numel item is_floating_point
+    """.split()
+)
 #: Products and convolutions.
 PRODUCTS = frozenset(
     """

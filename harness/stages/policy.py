@@ -2,27 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
-from kernelite.harness import sources, trace
+from kernelite.harness import sources, symbols, trace
 from kernelite.harness.job import Job
 from kernelite.harness.verdict import Failed, Reason, Skipped
 from kernelite.problems.demands import Policy
-
-#: How names begin that a built kernel can only have from a library which computes.
-COMPUTING = (
-    "cblas_",
-    "mkl_",
-    "MKL_",
-    "dnnl_",
-    "sgemm",
-    "dgemm",
-    "aoti_torch_",
-    "_ZN2at",
-    "_ZNK2at",
-)
 
 
 class Dispatch:
@@ -46,7 +32,7 @@ class Dispatch:
         if policy is Policy.FREE:
             return self._against_reference(job, calls)
         allowed = trace.LAYOUT | (trace.PRODUCTS if policy is Policy.FUSED else frozenset())
-        hidden = [*_untraceable(job), *_library_functions(job)]
+        hidden = [*_untraceable(job), *_library_functions(job, allowed | trace.COMPOSED)]
         if hidden:
             return _refused(f"{policy}: {'; '.join(hidden)}")
         if forbidden := {name: n for name, n in calls.items() if name not in allowed}:
@@ -68,13 +54,22 @@ def _untraceable(job: Job) -> list[str]:
     return [f"line {f.line}: {f.what}: {f.why}" for f in found if f.hides_work]
 
 
-def _library_functions(job: Job) -> list[str]:
-    """Functions of computing libraries that the built kernel needs, by its symbol table."""
-    if job.artefact is None or job.artefact.suffix != ".so":
-        return []
-    command = ["nm", "--dynamic", "--undefined-only", str(job.artefact)]
-    listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
-    return [f"calls {name}" for name in listed if name.startswith(COMPUTING)]
+def _library_functions(job: Job, allowed: Collection[str]) -> list[str]:
+    """What the built kernel needs of computing libraries, by its symbol table.
+
+    PyTorch's operators are named there with their overloads, ``sum_dim_IntList``.
+    """
+    assert job.artefact is not None
+    names = symbols.needed(job.artefact)
+    beginnings = tuple(f"{name}_" for name in allowed)
+    computing = {
+        name
+        for name in symbols.operators(names)
+        if name not in allowed and not name.startswith(beginnings)
+    }
+    below = {name for name in names if name.startswith(symbols.COMPUTING)}
+    below |= {name for name in names if symbols.HIDDEN.match(name)}
+    return [f"calls {name}" for name in sorted(computing | below)]
 
 
 def _refused(text: str) -> Failed:

@@ -18,7 +18,7 @@ class Static:
     def run(self, job: Job) -> str | Failed:
         """See `harness.stages.Stage`."""
         kernel = job.kernel
-        findings = sources.findings(kernel.source, kernel.backend, _torch_headers(kernel))
+        findings = sources.findings(kernel.source, kernel.backend, _generated(kernel))
         fatal = [finding for finding in findings if finding.fatal]
         if fatal:
             lines = [f"line {f.line}: {f.what}: {f.why}" for f in fatal[:5]]
@@ -26,8 +26,8 @@ class Static:
         return f"{len(findings)} notes" if findings else "nothing to note"
 
 
-def _torch_headers(kernel: Kernel) -> bool:
-    """Whether the launch specification asks for PyTorch's headers; a bad one fails at the build."""
+def _generated(kernel: Kernel) -> bool:
+    """Whether the launch specification says so; a bad one fails at the build."""
     try:
         return parse(kernel.source).headers == "torch"
     except BuildFailed:

@@ -12,12 +12,14 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import torch
 
+from kernelite.kernels.backends import _extensions as extensions
 from kernelite.kernels.cache import cache_folder
 from kernelite.kernels.kernel import Allocate, BuildFailed, Entry, Kernel
 from kernelite.problems.problem import Signature, flat_tensors
@@ -26,7 +28,7 @@ COMPILE = "# kernelite: compile"
 
 
 class PyTorchBackend:
-    """Executes Python source; there is nothing to compile ahead of time."""
+    """Executes Python source; compiled ahead of time are only extensions that it asks for."""
 
     suffix = ".py"
 
@@ -35,28 +37,34 @@ class PyTorchBackend:
         return None
 
     def artefact(self, kernel: Kernel) -> Path:
-        """``<cache>/pytorch/<id>.py``; see `kernels.kernel.Backend`."""
-        return cache_folder("pytorch") / f"{kernel.id}.py"
+        """``<cache>/pytorch/<id>``, with the text or the libraries that it compiles.
+
+        See `kernels.kernel.Backend`.
+        """
+        suffix = ".zip" if extensions.used(kernel.source) else ".py"
+        return cache_folder("pytorch") / f"{kernel.id}{suffix}"
 
     def build(self, kernel: Kernel) -> Path:
-        """Write the text to the cache, so that tracebacks show its lines."""
+        """Write the text to the cache, so that tracebacks show its lines, or what it compiles."""
         try:
             compile(kernel.source, "kernel.py", "exec")
         except (SyntaxError, ValueError) as error:
             raise BuildFailed(f"{type(error).__name__}: {error}") from error
         artefact = self.artefact(kernel)
         if not artefact.exists():
+            made = kernel.source.encode()
+            if artefact.suffix == ".zip":
+                made = extensions.compiled(lambda: _execute(kernel, artefact))
             partial = artefact.with_suffix(f".{os.getpid()}")
-            partial.write_text(kernel.source)
+            partial.write_bytes(made)
             os.replace(partial, artefact)
         return artefact
 
     def load(self, kernel: Kernel, artefact: Path, signature: Signature) -> Entry:
         """Execute the text and wrap what it defines; see `kernels.kernel.Backend`."""
-        module = ModuleType(f"kernel_{kernel.id}")
-        module.__file__ = str(artefact)
-        sys.modules[module.__name__] = module  # where dataclasses look for annotations
-        exec(compile(kernel.source, str(artefact), "exec"), module.__dict__)
+        built = artefact.suffix == ".zip"
+        with extensions.archived(artefact) if built else nullcontext():
+            module = _execute(kernel, artefact)
         function: Callable[..., Any]
         if hasattr(module, "run"):
             function = module.run
@@ -65,6 +73,14 @@ class PyTorchBackend:
         else:
             raise BuildFailed("the source defines none of run, ModelNew, Model")
         return _Call(function)
+
+
+def _execute(kernel: Kernel, artefact: Path) -> ModuleType:
+    module = ModuleType(f"kernel_{kernel.id}")
+    module.__file__ = str(artefact)
+    sys.modules[module.__name__] = module  # where dataclasses look for annotations
+    exec(compile(kernel.source, str(artefact), "exec"), module.__dict__)
+    return module
 
 
 class _FromModule:

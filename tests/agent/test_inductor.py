@@ -97,7 +97,7 @@ def judged(problem: Problem, source: str) -> str | None:
 def test_generated_kernels_are_as_exact_as_the_reference(name: str) -> None:
     source = str(worker.answer(SUITE[name])["source"])
     assert judged(SUITE[name], source) is None
-    assert not [f for f in sources.findings(source, "cpp", torch_headers=True) if f.fatal]
+    assert not [f for f in sources.findings(source, "cpp", generated=True) if f.fatal]
 
 
 def test_many_outputs_state_and_strided_inputs_find_their_places() -> None:

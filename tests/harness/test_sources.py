@@ -6,6 +6,7 @@ from textwrap import dedent
 
 import pytest
 
+from kernelite.harness._cpp_names import GENERATED_HEADERS
 from kernelite.harness.sources import cpp_findings, findings, python_findings
 
 HONEST_CPP = r"""// kernelite: {"entry": "f", "args": ["in0", "out0", "i64: in0.numel"]}
@@ -65,8 +66,8 @@ run = compile(F.gelu)
 '''
 
 
-def fatal_cpp(source: str, torch_headers: bool = False) -> list[tuple[int, str]]:
-    return [(f.line, f.what) for f in cpp_findings(source, torch_headers) if f.fatal]
+def fatal_cpp(source: str, headers: tuple[str, ...] = ()) -> list[tuple[int, str]]:
+    return [(f.line, f.what) for f in cpp_findings(source, headers) if f.fatal]
 
 
 def fatal_python(source: str) -> list[tuple[int, str]]:
@@ -113,7 +114,7 @@ def test_only_known_headers_may_be_included(source: str, found: tuple[int, str])
 def test_torch_headers_are_for_generated_code_only() -> None:
     source = "#include <ATen/core/Tensor.h>\n#include <torch/csrc/inductor/cpp_prefix.h>"
     assert len(fatal_cpp(source)) == 2
-    assert fatal_cpp(source, torch_headers=True) == [(1, "#include <ATen/core/Tensor.h>")]
+    assert fatal_cpp(source, GENERATED_HEADERS) == [(1, "#include <ATen/core/Tensor.h>")]
 
 
 @pytest.mark.parametrize(
@@ -284,3 +285,68 @@ def test_text_made_to_break_the_parser_is_a_finding(source: str) -> None:
 def test_the_backend_says_in_which_language_a_source_is() -> None:
     assert [f.what for f in findings("import os", "pytorch")] == ["import os"]
     assert [f.what for f in findings("int a = fork();", "cpp")] == ["fork"]
+
+
+EXTENSION = '''
+import torch
+from torch.utils.cpp_extension import load_inline
+TEXT = """
+#include <torch/extension.h>
+torch::Tensor run(torch::Tensor x) {{
+  {body}
+}}
+"""
+extension = load_inline("own", {text}, functions=["run"], extra_cflags={flags})
+'''
+
+
+def of_extension(
+    body: str = "return torch::empty_like(x);", text: str = "TEXT", flags: str = "[]"
+) -> list[tuple[int, str]]:
+    source = EXTENSION.format(body=body, text=text, flags=flags)
+    return [(f.line, f.what) for f in findings(source, "pytorch") if f.fatal]
+
+
+def test_an_extension_in_cpp_is_read_too() -> None:
+    assert of_extension() == []
+    assert of_extension(text="[TEXT]", flags='["-O3", "-march=native", "-fopenmp"]') == []
+    assert of_extension('std::string s = "fork()"; return x + 1;  // system()') == []
+
+
+@pytest.mark.parametrize(
+    ("body", "what"),
+    [
+        ("fork();", "fork"),
+        ("std::thread t(run);", "std::thread"),
+        ("return at::native::softmax(x);", "at::native"),
+        ("return at::cpu::softmax(x, 1);", "at::cpu"),
+        ("return at::_ops::relu::redispatch(keys, x);", "at::_ops"),
+        ("c10::impl::ExcludeDispatchKeyGuard g(keys);", "impl::ExcludeDispatchKeyGuard"),
+        ('py::module_::import("os");', None),
+        ('py::exec("x");', "py::exec"),
+        ("at::globalContext().setFloat32MatmulPrecision(p);", "at::globalContext"),
+        ("TORCH_LIBRARY_IMPL(aten, CPU, m) {}", "TORCH_LIBRARY_IMPL"),
+    ],
+)
+def test_what_an_extension_may_not_do_is_found_on_its_line(body: str, what: str | None) -> None:
+    assert (7, what or "module_::import") in of_extension(body)
+
+
+@pytest.mark.parametrize(
+    "text", ["TEXT.replace('a', 'b')", "open('x').read()", "TEXT + name", "f'{TEXT}'", "*texts"]
+)
+def test_an_extension_whose_text_is_computed_is_refused(text: str) -> None:
+    assert of_extension(text=text)
+
+
+@pytest.mark.parametrize(
+    "flags",
+    ["['-Dexp=fork']", "['-include', '/etc/passwd']", "['-fplugin=x']", "['-ldl']", "flags()"],
+)
+def test_flags_that_change_what_is_compiled_are_refused(flags: str) -> None:
+    assert of_extension(flags=flags)
+
+
+def test_load_inline_under_another_name_is_refused() -> None:
+    source = "from torch.utils import cpp_extension as c\nf = c.load_inline\nf('a', text)\n"
+    assert (2, "load_inline") in [(f.line, f.what) for f in findings(source, "pytorch") if f.fatal]
