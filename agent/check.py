@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from rich.console import Group, RenderableType
 
-from kernelite.agent import reproduction, tables
+from kernelite.agent import documents, reproduction, tables
 from kernelite.errors import MachineError, UsageError
 from kernelite.harness import cage, sources
 from kernelite.harness.job import Effort
@@ -61,11 +61,11 @@ def load(path: Path) -> Kernel:
         UsageError: the file is missing or is not text, or no backend reads it.
         MachineError: what its backend needs is not on this machine.
     """
-    name = backend_of(path)
     try:
         source = path.read_text()
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"cannot read the candidate {path}: {error}") from error
+    name = backend_of(path, source)
     if (missing := backend(name).missing()) is not None:
         raise MachineError(missing)
     return Kernel(name, source)
@@ -107,7 +107,8 @@ def check_file(request: Request) -> dict[str, Any]:
     verdict = check(kernel, problem, effort, request.seed)
     found = sources.findings(kernel.source, kernel.backend)
     document = {
-        "schema": SCHEMA, "candidate": str(request.candidate), "kernel": kernel.id,
+        "schema": SCHEMA, "versions": documents.versions(), "candidate": str(request.candidate),
+        "kernel": kernel.id, "backend": kernel.backend,
         "problem": {"name": problem.name, "id": problem.id, "file": str(request.problem)},
         "policy": request.policy,
         "findings": [{"line": f.line, "what": f.what, "why": f.why, "fatal": f.fatal}

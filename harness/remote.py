@@ -20,12 +20,17 @@ import torch
 from kernelite.errors import MachineError
 from kernelite.harness import watchdog, wire
 from kernelite.harness.verdict import Reason
-from kernelite.kernels.kernel import Kernel
+from kernelite.kernels.backends import backend
+from kernelite.kernels.kernel import Kernel, NotInterpretable
 from kernelite.problems.problem import Signature
 
 COMPILER = "torch._dynamo,torch._inductor.compile_fx"
 CALL_TIMEOUT_S = 60.0
 START_TIMEOUT_S = 120.0
+REASONS = {
+    "build": Reason.BUILD, "MemoryError": Reason.MEMORY,
+    NotInterpretable.__name__: Reason.UNSUPPORTED,
+}  # fmt: skip
 NO_MEMORY = "can't allocate memory"  # PyTorch's allocator raises a plain RuntimeError
 
 
@@ -65,8 +70,8 @@ class Server:
         )  # fmt: skip
         theirs.close()
 
-    def fork(self) -> tuple[int, socket.socket]:
-        """A new runner: its process id and the socket to it.
+    def fork(self, modules: str = "") -> tuple[int, socket.socket]:
+        """A new runner that finds these modules imported: its process id and the socket to it.
 
         Raises:
             MachineError: the server did not start or has died.
@@ -77,7 +82,7 @@ class Server:
                 if not self.control.recv(4096):
                     raise OSError("closed")
                 self.ready = True
-            self.control.send(b'{"do": "fork"}')
+            self.control.send(json.dumps({"do": "fork", "modules": modules}).encode())
             answer, (descriptor,), _, _ = socket.recv_fds(self.control, 4096, 1)
             return int(json.loads(answer)["pid"]), socket.socket(fileno=descriptor)
         except (OSError, ValueError) as error:
@@ -127,9 +132,11 @@ class Line:
         MachineError: it could not be started.
     """
 
-    def __init__(self, server: Server, timeout_s: float = CALL_TIMEOUT_S) -> None:
+    def __init__(
+        self, server: Server, timeout_s: float = CALL_TIMEOUT_S, modules: str = ""
+    ) -> None:
         self.server, self.timeout_s = server, timeout_s
-        self.pid, self.sock = server.fork()
+        self.pid, self.sock = server.fork(modules)
         self.ended = False
 
     def __enter__(self) -> Self:
@@ -167,7 +174,7 @@ class Line:
             raise Lost(Reason.CRASH, f"an answer that is none: {broken}") from None
         if "error" in answer:
             kind, text = str(answer.get("kind")), str(answer["error"])
-            reason = {"build": Reason.BUILD, "MemoryError": Reason.MEMORY}.get(kind, Reason.CRASH)
+            reason = REASONS.get(kind, Reason.CRASH)
             if NO_MEMORY in text:
                 reason = Reason.MEMORY
             raise Lost(reason, text, kind)
@@ -206,7 +213,7 @@ class Remote(Line):
         self, server: Server, kernel: Kernel, artefact: Path, signature: Signature,
         threads: int, caged: bool = True, timeout_s: float = CALL_TIMEOUT_S,
     ) -> None:  # fmt: skip
-        super().__init__(server, timeout_s)
+        super().__init__(server, timeout_s, backend(kernel.backend).preload)
         self.isolation, self.layers = 0, tuple[str, ...]()
         self.flags: dict[str, Any] = {}
         self.load_request = {

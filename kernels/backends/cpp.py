@@ -48,6 +48,9 @@ class CppBackend:
     """Builds shared objects with g++ and calls them through ctypes."""
 
     suffix = ".cpp"
+    marker = ""
+    preload = ""
+    emulated = False
 
     def missing(self) -> str | None:
         """A C++ compiler, if there is none."""
