@@ -56,10 +56,12 @@ def submission(kernel: Kernel, problem: Problem) -> str:
     A Python text that defines nothing to call stays as it is.
 
     Raises:
-        Unfit: the problem asks for more than one output of one shape and type.
+        Unfit: the problem asks for more than one output of one shape and type, or for a GPU.
         UsageError: the problem does not run.
     """
     signature = _signature(problem)
+    if kernel.backend == "triton":
+        raise Unfit("it is for a GPU, and only our judge emulates one")
     if kernel.backend == "cpp":
         fields = repr(signature.as_json())
         text, names = CPP.format(source=_quoted(kernel.source), signature=fields), {"run"}
