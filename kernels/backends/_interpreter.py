@@ -15,16 +15,16 @@ from __future__ import annotations
 
 import os
 import zlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import torch
-from torch.overrides import TorchFunctionMode
 
 from kernelite.errors import MachineError
+from kernelite.kernels.backends._as_cuda import pretending
 from kernelite.kernels.kernel import Allocate, Entry
 
 os.environ["TRITON_INTERPRET"] = "1"
@@ -73,31 +73,9 @@ def is_kernel(value: object) -> bool:
     return isinstance(value, interpreter.InterpretedFunction)
 
 
-@contextmanager
-def on_cpu() -> Iterator[None]:
+def on_cpu() -> AbstractContextManager[None]:
     """Within this, host code that names a GPU gets the CPU."""
-    answers: dict[str, Any] = {
-        "is_available": lambda: True,
-        "device_count": lambda: 1,
-        "current_device": lambda: 0,
-        "get_device_capability": lambda *_: CAPABILITY,
-        "get_device_name": lambda *_: "emulated",
-        "get_device_properties": lambda *_: _PROPERTIES,
-        "synchronize": lambda *_: None,
-        "device": lambda *_: nullcontext(),
-    }
-    real = {name: getattr(torch.cuda, name) for name in answers}
-    _answer(answers)
-    try:
-        with _AsCuda():
-            yield
-    finally:
-        _answer(real)
-
-
-def _answer(functions: dict[str, Any]) -> None:
-    for name, function in functions.items():
-        setattr(torch.cuda, name, function)
+    return pretending("cpu", _PROPERTIES)
 
 
 _PROPERTIES = SimpleNamespace(
@@ -106,27 +84,6 @@ _PROPERTIES = SimpleNamespace(
     shared_memory_per_block_optin=SHARED_BYTES, max_threads_per_multi_processor=2048,
     regs_per_multiprocessor=1 << 16,
 )  # fmt: skip
-
-
-class _AsCuda(TorchFunctionMode):
-    """Tensors say that they are on a GPU, and what is asked for there is made on the CPU."""
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func == torch.Tensor.is_cuda.__get__:  # type: ignore[attr-defined]
-            return True
-        if func == torch.Tensor.device.__get__:
-            return torch.device("cuda", 0)
-        if func in (torch.Tensor.cuda, torch.Tensor.cpu):
-            return args[0]
-        if func == torch.Tensor.get_device:
-            return 0
-        return func(*map(_here, args), **{k: _here(v) for k, v in (kwargs or {}).items()})
-
-
-def _here(value: Any) -> Any:
-    if isinstance(value, str) and value.startswith("cuda"):
-        return "cpu"
-    return torch.device("cpu") if isinstance(value, torch.device) else value
 
 
 class _Utilities:
