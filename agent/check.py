@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from rich.console import Group, RenderableType
 
-from kernelite.agent import documents, reproduction, tables
+from kernelite.agent import documents, reproduction, tables, targets
 from kernelite.errors import MachineError, UsageError
 from kernelite.harness import cage, sources
 from kernelite.harness.job import Effort
@@ -40,6 +40,7 @@ class Request:
         seed: Of the inputs; None for a secret one.
         isolation: Least level of the cage to run at.
         failures: Folder in which a failure is kept; it gets a folder of its own.
+        targets: Names of GPUs to compile the kernel for as well.
     """
 
     candidate: Path
@@ -52,6 +53,7 @@ class Request:
     seed: int | None = None
     isolation: int = 0
     failures: Path = Path("runs/failures")
+    targets: tuple[str, ...] = ()
 
 
 def load(path: Path) -> Kernel:
@@ -99,6 +101,7 @@ def check_file(request: Request) -> dict[str, Any]:
         MachineError: a runner or the compiler could not do its work, or the cage is too weak.
     """
     kernel, problem = load(request.candidate), read(request.problem, request.workload)
+    wanted = targets.asked(request.targets, kernel)
     cage.require(request.isolation)
     effort = replace(
         TIMING if request.timing else NO_TIMING, cold=request.cold, stages=request.stages,
@@ -113,11 +116,13 @@ def check_file(request: Request) -> dict[str, Any]:
         "policy": request.policy,
         "findings": [{"line": f.line, "what": f.what, "why": f.why, "fatal": f.fatal}
                      for f in found],
-        **verdict.as_json(), "reproduction": None,
+        **verdict.as_json(), "reproduction": None, "targets": [],
     }  # fmt: skip
     if not verdict.passed:
         folder = reproduction.write(request.failures, kernel, problem, document)
         document["reproduction"] = str(folder)
+    if not any(f.fatal for f in found):  # a cage that may run compilers is not for those
+        document["targets"] = targets.compiled(kernel, problem, wanted)
     return document
 
 

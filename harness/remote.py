@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -50,6 +51,8 @@ class Lost(Exception):
 class Server:
     """A running fork server; start it early, it imports torch in the background.
 
+    Several threads may use it.
+
     Args:
         preload: Modules that its children find imported, separated by commas.
         memory_bytes: What one of them may hold; by default what suits the machine.
@@ -59,6 +62,7 @@ class Server:
         self.memory_bytes = memory_bytes or watchdog.limit_bytes()
         ours, theirs = socket.socketpair(type=socket.SOCK_SEQPACKET)
         self.control, self.ready = ours, False
+        self.turn = threading.Lock()  # of a request and its answer
         self.log = tempfile.TemporaryFile()  # noqa: SIM115  closed with the server
         self.folder = tempfile.mkdtemp(prefix="kernelite-")
         command = [sys.executable, "-P", "-m", "kernelite.harness.server", self.folder]
@@ -77,13 +81,14 @@ class Server:
             MachineError: the server did not start or has died.
         """
         try:
-            if not self.ready:
-                self.control.settimeout(START_TIMEOUT_S)
-                if not self.control.recv(4096):
-                    raise OSError("closed")
-                self.ready = True
-            self.control.send(json.dumps({"do": "fork", "modules": modules}).encode())
-            answer, (descriptor,), _, _ = socket.recv_fds(self.control, 4096, 1)
+            with self.turn:
+                if not self.ready:
+                    self.control.settimeout(START_TIMEOUT_S)
+                    if not self.control.recv(4096):
+                        raise OSError("closed")
+                    self.ready = True
+                self.control.send(json.dumps({"do": "fork", "modules": modules}).encode())
+                answer, (descriptor,), _, _ = socket.recv_fds(self.control, 4096, 1)
             return int(json.loads(answer)["pid"]), socket.socket(fileno=descriptor)
         except (OSError, ValueError) as error:
             raise MachineError(f"the fork server has died: {self._last_words()}") from error
@@ -102,8 +107,9 @@ class Server:
             MachineError: the server has died, and its runners with it.
         """
         try:
-            self.control.send(json.dumps({"do": "wait", "pid": pid}).encode())
-            answer = json.loads(self.control.recv(4096))
+            with self.turn:
+                self.control.send(json.dumps({"do": "wait", "pid": pid}).encode())
+                answer = json.loads(self.control.recv(4096))
             return int(answer["status"]), bool(answer["greedy"])
         except (OSError, ValueError) as error:
             raise MachineError(f"the fork server has died: {self._last_words()}") from error

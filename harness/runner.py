@@ -81,16 +81,27 @@ class Session:
         closed = cage.close(self.scratch, [Path(header["artefact"])], watchdog.limit_bytes(), CPU_S)
         return {"isolation": closed.level, "layers": list(closed.layers)}, []
 
-    def do_build(self, header: dict[str, Any], _: list[torch.Tensor]) -> Any:
-        """Build a kernel and answer the artefact's bytes; the cage lets compilers run."""
+    def _enter_build_cage(self) -> None:
+        """The cage that lets compilers run; they find the scratch folder for all that they keep."""
         cage.close(self.scratch, [], watchdog.limit_bytes(), CPU_S, BUILD_LAYERS, may_execute=True)
         installed = f"{sys.prefix}/bin{os.pathsep}{os.environ.get('PATH', '')}"
         private = dict.fromkeys(("XDG_CACHE_HOME", "TMPDIR", "HOME"), str(self.scratch))
         os.environ |= private | {"PATH": installed}
         cage.enter_own_processes()
+
+    def do_build(self, header: dict[str, Any], _: list[torch.Tensor]) -> Any:
+        """Build a kernel and answer the artefact's bytes."""
+        self._enter_build_cage()
         kernel = Kernel(header["backend"], header["source"])
         built = backend(kernel.backend).build(kernel).read_bytes()
         return {}, [torch.frombuffer(bytearray(built), dtype=torch.uint8)]
+
+    def do_crosscompile(self, header: dict[str, Any], _: list[torch.Tensor]) -> Any:
+        """Compile a kernel for a device that is not there; see `harness.crosscompile`."""
+        from kernelite.kernels.targets import compiling  # heavy: it imports Triton
+
+        self._enter_build_cage()
+        return compiling.answer(header, self.scratch), []
 
     def do_load(self, header: dict[str, Any], _: list[torch.Tensor]) -> Any:
         """Load the kernel, as one more instance if ``slot`` says so."""

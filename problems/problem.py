@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
@@ -119,13 +119,16 @@ class Instance:
     @cached_property
     def signature(self) -> Signature:
         """How to call an implementation; runs the reference once."""
+        return replace(self.call, outputs=specs(self.run()))
+
+    @property
+    def call(self) -> Signature:
+        """The same without the outputs; runs nothing."""
         tensor = {"tensor": True}
         inputs = [tensor if isinstance(i, torch.Tensor) else _plain(i) for i in self.inputs]
         init = None if any(_plain(i) is None for i in self.init_inputs) else self.init_inputs
         names = tuple(self.model.state_dict())
-        return Signature(
-            specs(self.run()), tuple(inputs), names, None if init is None else tuple(init)
-        )
+        return Signature((), tuple(inputs), names, None if init is None else tuple(init))
 
 
 def flat_tensors(value: Any) -> list[torch.Tensor]:

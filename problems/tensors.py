@@ -44,11 +44,12 @@ class TensorSpec:
         """Strides that a row-major tensor of this shape has."""
         return tuple(prod(self.shape[axis + 1 :]) for axis in range(len(self.shape)))
 
-    def empty(self) -> torch.Tensor:
+    def empty(self, device: str = "cpu") -> torch.Tensor:
         """A new tensor of this look with undefined contents."""
         import torch  # heavy; this record is also read where torch is absent
 
-        return torch.empty_strided(self.shape, self.stride, dtype=getattr(torch, self.dtype))
+        dtype = getattr(torch, self.dtype)
+        return torch.empty_strided(self.shape, self.stride, dtype=dtype, device=device)
 
     def as_json(self) -> dict[str, Any]:
         """The fields as lists and strings."""

@@ -26,17 +26,24 @@ def check(
     failures: Annotated[Path, typer.Option(help="Where a failure is kept to reproduce it.")] = Path(
         "runs/failures"
     ),
+    target: Annotated[
+        list[str] | None,
+        typer.Option(help="Compile a Triton kernel for this GPU too: h200, gfx942."),
+    ] = None,
     junit: Annotated[Path | None, typer.Option(help="Write the stages as JUnit XML.")] = None,
     sarif: Annotated[Path | None, typer.Option(help="Write what static found as SARIF.")] = None,
     as_json: Json = False,
 ) -> int:
     """Judge one candidate kernel."""
+    from rich.console import Group
+
     from kernelite.agent import check as checking
+    from kernelite.agent import targets
     from kernelite.results import events, interchange, terminal
 
     request = checking.Request(
         candidate, problem, workload, policy, timing, cold, tuple(checking.names(stages)), seed,
-        require_isolation, failures,
+        require_isolation, failures, tuple(checking.names(target)),
     )  # fmt: skip
     checking.known_stages([*request.stages, *([explain] if explain else [])])
     document = checking.check_file(request)
@@ -47,5 +54,8 @@ def check(
     view = terminal.verdict_view(events.as_verdict(document))
     if explain:
         view = checking.explained(document, explain)
+    if document["targets"]:
+        view = Group(view, targets.view(document["targets"]))
     answer(document, view, as_json)
-    return DONE if document["verdict"] == "passed" else FAILED
+    compiled = all(one["trouble"] is None for one in document["targets"])
+    return DONE if document["verdict"] == "passed" and compiled else FAILED

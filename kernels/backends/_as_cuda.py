@@ -59,7 +59,10 @@ class _AsCuda(TorchFunctionMode):
             return args[0].to(self.home)
         if func == torch.Tensor.get_device and self._is_home(args[0]):
             return 0
-        return func(*map(self._here, args), **{k: self._here(v) for k, v in (kwargs or {}).items()})
+        kwargs = kwargs or {}
+        if func is torch.device:  # what host code compares with its tensors' devices
+            return func(*args, **kwargs)
+        return func(*map(self._here, args), **{k: self._here(v) for k, v in kwargs.items()})
 
     def _is_home(self, tensor: torch.Tensor) -> bool:
         return tensor.device.type == self.home

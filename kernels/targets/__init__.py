@@ -92,12 +92,14 @@ def targets() -> list[Target]:
 
 
 def find(name: str) -> Target:
-    """The target of that name: ``h200``, ``sm_90``, ``cuda:90``, ``gfx942`` or ``hip:gfx942``.
+    """The target of that name: ``h200``, ``sm_90a``, ``cuda:90``, ``gfx942`` or ``hip:gfx942``.
 
     Raises:
         UsageError: there is none; the message lists those there are.
     """
     asked = name.strip().lower().removeprefix("hip:").replace("cuda:", "sm_")
+    if asked.startswith("sm_"):
+        asked = asked.removesuffix("a")
     known = targets()
     for target in known:
         if asked in (target.device, target.arch):

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import torch
 import torch._meta_registrations  # a second that forked processes share
 
 from kernelite.kernels.backends import _python as python
 from kernelite.kernels.backends._as_cuda import pretending
-from kernelite.kernels.kernel import Kernel
-from kernelite.kernels.targets import Target, amd, driver, nvidia
+from kernelite.kernels.kernel import Entry, Kernel
+from kernelite.kernels.targets import Target, amd, driver, find, nvidia
 from kernelite.kernels.targets.occupancy import occupancy
 from kernelite.kernels.targets.records import Binary, Compiled, Configuration, Kind, Trouble
 from kernelite.kernels.targets.troubles import trouble
@@ -44,11 +46,12 @@ def compiled(
         signature: As `kernels.kernel.Backend.load` takes it.
         arguments: How the flat arguments look.
         target: Stands for the device everywhere.
-        scratch: An empty folder, for the source and what compilers write.
+        scratch: An empty folder, for the source and what this process says from now on.
     """
     (path := scratch / "kernel.py").write_text(kernel.source)
-    (said := scratch / "said").touch()
-    os.dup2(os.open(said, os.O_WRONLY), 2)
+    opened = os.open(said := scratch / "said", os.O_WRONLY | os.O_CREAT)
+    for stream in (1, 2):
+        os.dup2(opened, stream)
     device, found = driver.install(target), None
     if target.amd:
         torch.version.hip = ROCM
@@ -56,20 +59,74 @@ def compiled(
         with pretending(HOME, _properties(target)):
             _call(python.entry(python.execute(kernel, path), signature), arguments)
     except Exception as error:  # noqa: BLE001  candidate code may raise anything
-        found = trouble(error, path, said.read_text(errors="replace"))
-    configurations = [
-        _configuration(build, target, path, said.read_text(errors="replace"))
-        for build in device.builds.values()
-    ]
+        compiling = any(build.error is error for build in device.builds.values())
+        found = trouble(error, path, said, compiling)
+    configurations = [_configuration(b, target, path, said) for b in device.builds.values()]
     return Compiled(configurations, found or (None if configurations else NO_KERNEL))
 
 
-def _call(entry: python._Call, arguments: Sequence[TensorSpec]) -> None:
-    if (model := getattr(entry.function, "model", None)) is not None:
+def answer(request: dict[str, Any], scratch: Path) -> dict[str, Any]:
+    """`compiled` of what a request holds, as JSON values; compilers keep nothing elsewhere."""
+    os.environ |= {"TRITON_CACHE_DIR": str(scratch / "triton"), "TRITON_DEFAULT_FP_FUSION": "1"}
+    arguments = [TensorSpec.from_json(look) for look in request["arguments"]]
+    found = compiled(
+        Kernel(request["backend"], request["source"]), Signature.from_json(request["signature"]),
+        arguments, find(request["target"]), scratch,
+    )  # fmt: skip
+    return asdict(found)
+
+
+def _call(entry: Entry, arguments: Sequence[TensorSpec]) -> None:
+    """With all that a module made for itself where the arguments are."""
+    model = getattr(getattr(entry, "function", None), "model", None)
+    if model is not None:
         model.to(HOME)
-    entry(
-        [
-            torch.empty_strided(look.shape, look.stride, dtype=getattr(torch, look.dtype), device=HOME)
-            for look in arguments
-        ]
-    )
+    entry([look.empty(HOME) for look in arguments])
+
+
+def _configuration(build: driver.Build, target: Target, path: Path, said: Path) -> Configuration:
+    shared, warps, binary = build.fact("shared"), int(build.fact("num_warps")), _binary(build)
+    room = None
+    if binary.registers is not None and shared is not None:
+        room = occupancy(target, binary.registers, shared, warps)
+    return Configuration(
+        build.source.name, {name: str(v)[:LONGEST_VALUE] for name, v in build.constants.items()},
+        build.arguments, warps, int(build.fact("num_stages")), list(build.grids)[:MOST_GRIDS],
+        shared, binary, room, _why_not(build, target, path, said),
+    )  # fmt: skip
+
+
+def _binary(build: driver.Build) -> Binary:
+    assembly = build.assembly
+    if "amdgcn" in assembly:
+        return amd.read(assembly["amdgcn"])
+    if "cubin" in assembly:
+        return nvidia.read(build.log, nvidia.disassembled(assembly["cubin"], driver.disassembler()))
+    return Binary()
+
+
+def _why_not(build: driver.Build, target: Target, path: Path, said: Path) -> Trouble | None:
+    """Why the target cannot run the configuration; None if it can."""
+    if build.error is not None:
+        return trouble(build.error, path, said, compiling=True)
+    shared, columns = build.fact("shared"), build.fact("tmem_size")
+    if shared is not None and shared > target.block_shared_bytes:
+        text = f"needs {shared} bytes of shared memory; {target} has {target.block_shared_bytes}"
+        return Trouble(Kind.RESOURCES, text)
+    if columns is not None and columns > MOST_TENSOR_COLUMNS:
+        text = f"needs {columns} columns of tensor memory; {target} has {MOST_TENSOR_COLUMNS}"
+        return Trouble(Kind.RESOURCES, text)
+    return None
+
+
+def _properties(target: Target) -> SimpleNamespace:
+    """As `torch.cuda.get_device_properties` would answer; what is not known is not there."""
+    major, minor = target.capability
+    return SimpleNamespace(
+        name=target.device, major=major, minor=minor, warp_size=target.warp_size,
+        multi_processor_count=target.multiprocessors, total_memory=TOTAL_BYTES,
+        shared_memory_per_block_optin=target.block_shared_bytes,
+        shared_memory_per_multiprocessor=target.shared_bytes,
+        max_threads_per_multi_processor=target.warps * target.warp_size,
+        regs_per_multiprocessor=target.registers, gcnArchName=target.arch,
+    )  # fmt: skip

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,6 +26,9 @@ from triton.runtime.errors import OutOfResources
 
 from kernelite.errors import MachineError
 from kernelite.kernels.targets import Target
+
+with suppress(ImportError):
+    import triton.experimental.gluon.nvidia.hopper  # every first launch does
 
 __all__ = ["Build", "CompilationError", "Device", "OutOfResources", "disassembler", "install"]
 
@@ -208,7 +211,11 @@ def disassembler() -> str:
 
 try:
     _compile = triton.compiler.compile
-    cache.triton_key()  # half a second that forked processes share
-    _names = (_allocation._allocator, knobs.nvidia.dump_ptxas_log, triton.testing.do_bench_cudagraph)
+    cache.triton_key()  # reads all of Triton; forked processes share the answer
+    _names = (
+        _allocation._allocator,
+        knobs.nvidia.dump_ptxas_log,
+        triton.testing.do_bench_cudagraph,
+    )
 except AttributeError as error:
     raise MachineError(f"Triton {triton.__version__} is not one that is known here") from error

@@ -11,32 +11,40 @@ from kernelite.kernels.targets.driver import CompilationError, OutOfResources
 from kernelite.kernels.targets.records import Kind, Trouble
 
 LONGEST = 2000
+MOST_READ = 1 << 20
 
 
-def trouble(error: BaseException, path: Path, said: str) -> Trouble:
+def trouble(error: BaseException, path: Path, said: Path, compiling: bool) -> Trouble:
     """An exception of the host code or of a compiler.
 
     Args:
         error: As it was raised.
         path: Of the candidate.
-        said: What the compilers wrote to stderr.
+        said: Holds what the compilers wrote to stderr.
+        compiling: Whether a compiler raised it.
     """
     if isinstance(error, OutOfResources):
-        text = f"it needs {error.required} of {error.name}, of which there are {error.limit}"
+        text = f"needs {error.required} of {error.name}; the target has {error.limit}"
         return Trouble(Kind.RESOURCES, text, _raised(error, path))
     if isinstance(error, CompilationError):
         *_, inner = _causes(error)
-        found = [one for one in _causes(error) if isinstance(one, CompilationError)][-1]
-        text = found.error_message or f"{type(inner).__name__}: {inner}"
-        return Trouble(Kind.COMPILE, _short(text), _compiled(found, path.read_text()))
-    diagnosed = re.search(rf"{re.escape(str(path))}:(\d+):\d+: error: (.*)", said)
-    if diagnosed:
-        return Trouble(Kind.COMPILE, _short(diagnosed[2]), int(diagnosed[1]))
-    text = _short(f"{type(error).__name__}: {error}")
-    if type(error).__module__.startswith("triton"):
+        last = [one for one in _causes(error) if isinstance(one, CompilationError)][-1]
+        text = last.error_message or f"{type(inner).__name__}: {inner}"
+        return Trouble(Kind.COMPILE, _short(text), _compiled(last, path.read_text()))
+    text = _short(f"{type(error).__name__}: {error}").rstrip(": ")
+    if isinstance(error, SyntaxError):
         return Trouble(Kind.COMPILE, text, _raised(error, path))
-    kind = Kind.VALUES if "meta" in text.lower() else Kind.HOST
-    return Trouble(kind, text, _raised(error, path))
+    if compiling:
+        with said.open(errors="replace") as file:
+            written = file.read(MOST_READ)
+        found = re.search(rf"{re.escape(str(path))}:(\d+):\d+: error: (.*)", written)
+        if found:
+            return Trouble(Kind.COMPILE, _short(found[2]), int(found[1]))
+        return Trouble(Kind.COMPILE, text, _raised(error, path))
+    if "meta" in text.lower():  # as PyTorch calls tensors that have nothing in them
+        text = f"the host code reads what is in a tensor: {text}"
+        return Trouble(Kind.VALUES, text, _raised(error, path))
+    return Trouble(Kind.HOST, text, _raised(error, path))
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

@@ -1,0 +1,314 @@
+"""Triton kernels compiled for GPUs that are not there: what is told of them, and what is not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from kernelite.errors import MachineError, UsageError
+from kernelite.harness import crosscompile
+from kernelite.harness.remote import Server
+from kernelite.kernels.kernel import Kernel
+from kernelite.kernels.targets import check_version, find, nvidia, targets
+from kernelite.kernels.targets.occupancy import occupancy
+from kernelite.kernels.targets.records import Compiled, Kind, Trouble
+from kernelite.problems.problem import Problem
+
+pytest.importorskip("triton")
+PROBLEM = """
+import torch
+
+
+class Model(torch.nn.Module):
+    def forward(self, x, w):
+        return x
+
+
+def get_inputs():
+    return [torch.zeros({x}, dtype=torch.float16), torch.zeros({w}, dtype=torch.float16)]
+
+
+def get_init_inputs():
+    return []
+"""
+ROWS = """\
+import torch
+import triton
+import triton.language as tl
+
+
+@triton.jit
+def rms_norm(x, w, y, columns, BLOCK: tl.constexpr):
+    row = tl.program_id(0) * columns
+    c = tl.arange(0, BLOCK)
+    inside = c < columns
+    v = tl.load(x + row + c, inside, 0.0).to(tl.float32)
+    v /= tl.sqrt(tl.sum(v * v, 0) / columns + 1e-6)
+    g = tl.load(w + c, inside, 0.0).to(tl.float32)
+    tl.store(y + row + c, (v * g).to(y.dtype.element_ty), inside)
+
+
+class ModelNew(torch.nn.Module):
+    def forward(self, x, w):
+        assert x.is_cuda and w.device.type == "cuda" and torch.cuda.is_available()
+        y = torch.empty(x.shape, dtype=x.dtype, device="cuda")
+        rows, columns = x.shape
+        rms_norm[(rows,)](x, w, y, columns, BLOCK=triton.next_power_of_2(columns))
+        return y
+"""
+PRODUCT = """\
+import torch
+import triton
+import triton.language as tl
+
+tiles = [
+    triton.Config({"TM": 64, "TN": 64, "TK": 32}, num_warps=4, num_stages=3),
+    triton.Config({"TM": 128, "TN": 128, "TK": 64}, num_warps=8, num_stages=3),
+]
+
+
+@triton.autotune(configs=tiles, key=["m", "n", "k"])
+@triton.jit
+def product(x, w, y, m, n, k, TM: tl.constexpr, TN: tl.constexpr, TK: tl.constexpr):
+    r = tl.program_id(0) * TM + tl.arange(0, TM)
+    c = tl.program_id(1) * TN + tl.arange(0, TN)
+    total = tl.zeros((TM, TN), tl.float32)
+    for start in range(0, k, TK):
+        i = start + tl.arange(0, TK)
+        a = tl.load(x + r[:, None] * k + i, (r[:, None] < m) & (i < k), 0.0)
+        b = tl.load(w + i[:, None] * n + c, (i[:, None] < k) & (c < n), 0.0)
+        total += tl.dot(a, b)
+    inside = (r[:, None] < m) & (c < n)
+    tl.store(y + r[:, None] * n + c, total.to(y.dtype.element_ty), inside)
+
+
+def run(x, w):
+    (m, k), n = x.shape, w.shape[1]
+    y = torch.empty(m, n, dtype=x.dtype, device=x.device)
+    product[lambda meta: (triton.cdiv(m, meta["TM"]), triton.cdiv(n, meta["TN"]))](x, w, y, m, n, k)
+    return y
+"""
+FOUR = ("sm_80", "sm_90", "sm_100", "gfx942")
+
+
+@pytest.fixture(scope="module")
+def compilers() -> Iterator[Server]:
+    """A server of processes in which Triton compiles."""
+    with closing(crosscompile.server()) as started:
+        yield started
+
+
+def compiled(
+    server: Server, source: str, *names: str, x: str = "64, 4096", w: str = "4096"
+) -> dict[str, Compiled]:
+    problem = Problem("zeros", PROBLEM.format(x=x, w=w))
+    wanted = list(map(find, names))
+    report = crosscompile.crosscompile(server, Kernel("triton", source), problem, wanted)
+    return dict(zip(names, (one.compiled for one in report.targets), strict=True))
+
+
+def trouble(server: Server, source: str, **shapes: str) -> Trouble:
+    found = compiled(server, source, "sm_90", **shapes)["sm_90"].trouble
+    assert found is not None
+    return found
+
+
+@pytest.fixture(scope="module")
+def rows(compilers: Server) -> dict[str, Compiled]:
+    """The row kernel for four targets."""
+    return compiled(compilers, ROWS, *FOUR)
+
+
+@pytest.fixture(scope="module")
+def products(compilers: Server) -> dict[str, Compiled]:
+    """The product, which is tuned, for four targets."""
+    return compiled(compilers, PRODUCT, *FOUR, x="1024, 512", w="512, 1024")
+
+
+@pytest.mark.parametrize("name", FOUR)
+def test_a_row_kernel_is_described_for_every_target(rows: dict[str, Compiled], name: str) -> None:
+    assert rows[name].trouble is None
+    (one,) = rows[name].configurations
+    assert (one.kernel, one.constants, one.grids) == ("rms_norm", {"BLOCK": "4096"}, [(64, 1, 1)])
+    assert one.binary.registers is not None
+    assert 16 <= one.binary.registers <= 128
+    assert (one.binary.spill_store_bytes, one.binary.spill_load_bytes) == (0, 0)
+    assert one.binary.load_bits == {128: one.binary.instructions["global load"]}
+    assert one.occupancy is not None
+    assert 0.25 <= one.occupancy.share <= 1
+    assert one.occupancy.source
+
+
+@pytest.mark.parametrize(
+    ("name", "products_by", "copies_by"),
+    [
+        ("sm_80", "mma.sync", "cp.async"),
+        ("sm_90", "wgmma", "cp.async"),
+        ("sm_100", "tcgen05", "cp.async"),
+        ("gfx942", "mfma", "global load"),
+    ],
+)
+def test_both_configurations_use_the_matrix_units_of_the_target(
+    products: dict[str, Compiled], name: str, products_by: str, copies_by: str
+) -> None:
+    assert products[name].trouble is None
+    small, large = products[name].configurations
+    assert (small.constants["TM"], large.constants["TM"]) == ("64", "128")
+    assert (small.warps, large.warps) == (4, 8)
+    assert (small.grids, large.grids) == ([(16, 16, 1)], [(8, 8, 1)])
+    for one in (small, large):
+        assert one.binary.instructions is not None
+        assert one.binary.instructions[products_by] > 0
+        assert one.binary.instructions[copies_by] > 0
+        assert one.binary.spill_store_bytes == 0
+    assert small.binary.code != large.binary.code
+    assert small.shared_bytes < large.shared_bytes
+
+
+def test_what_is_not_divisible_by_16_is_loaded_in_narrower_pieces(
+    compilers: Server, rows: dict[str, Compiled]
+) -> None:
+    (even,), (odd,) = (
+        found["sm_90"].configurations
+        for found in (rows, compiled(compilers, ROWS, "sm_90", x="64, 4095", w="4095"))
+    )
+    assert (even.arguments["columns"], odd.arguments["columns"]) == ("i32 %16", "i32")
+    assert even.arguments["x"] == odd.arguments["x"] == "*fp16 %16"
+    assert max(odd.binary.load_bits) < 128 == max(even.binary.load_bits)
+
+
+def test_other_names_make_the_same_code(compilers: Server, rows: dict[str, Compiled]) -> None:
+    renamed = ROWS.replace("inside", "mask").replace("rms_norm", "normalise")
+    renamed = renamed.replace("row =", "# a comment\n    row =")
+    for name, found in compiled(compilers, renamed, "sm_90", "gfx942").items():
+        assert found.configurations[0].binary.code == rows[name].configurations[0].binary.code
+    codes = {found.configurations[0].binary.code for found in rows.values()}
+    assert len(codes) == len(FOUR)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "text"),
+    [
+        ("g = tl.load", "g = unknown + tl.load", 13, "unknown is not defined"),
+        ("v * g)", "v * tl.arange(0, 64))", 14, "incompatible dimensions"),
+        ("g = tl.load", "g = = tl.load", 13, "SyntaxError"),
+    ],
+)
+def test_what_does_not_compile_names_its_line(
+    compilers: Server, old: str, new: str, line: int, text: str
+) -> None:
+    found = trouble(compilers, ROWS.replace(old, new))
+    assert text in found.text
+    assert (found.kind, found.line) == (Kind.COMPILE, line)
+
+
+def test_a_tile_that_one_target_has_no_shared_memory_for_is_refused_there_only(
+    compilers: Server,
+) -> None:
+    deep = PRODUCT.replace("num_stages=3", "num_stages=5")
+    found = compiled(compilers, deep, "l40s", "sm_80", x="1024, 512", w="512, 1024")
+    small, large = found["l40s"].configurations
+    assert small.trouble is None
+    assert large.trouble is not None
+    assert large.trouble.kind == Kind.RESOURCES
+    assert large.trouble.text == (
+        f"needs {large.shared_bytes} bytes of shared memory; sm_89 (l40s) has {99 << 10}"
+    )
+    assert [one.trouble for one in found["sm_80"].configurations] == [None, None]
+
+
+def test_host_code_that_reads_values_is_told_so(compilers: Server) -> None:
+    found = trouble(compilers, ROWS.replace("        y =", "        w[0].item()\n        y ="))
+    assert (found.kind, found.line) == (Kind.VALUES, 20)
+    assert "reads what is in a tensor" in found.text
+
+
+@pytest.mark.parametrize(
+    ("statement", "kind", "text"),
+    [
+        ("raise ValueError('no')", Kind.HOST, "ValueError: no"),
+        ("return x", Kind.HOST, "launches no kernel"),
+        ("x = torch.empty(64, 4096)", Kind.HOST, "argument 0 is a tensor on the cpu"),
+        ("open('/var/tmp/kernelite', 'w')", Kind.HOST, "PermissionError"),
+        ("import os; os._exit(3)", Kind.CRASH, "exit code 3"),
+    ],
+)
+def test_what_stops_the_host_code_is_a_value(
+    compilers: Server, statement: str, kind: Kind, text: str
+) -> None:
+    found = trouble(compilers, ROWS.replace("        y =", f"        {statement}\n        y ="))
+    assert found.kind == kind
+    assert text in found.text
+
+
+def test_an_answer_that_the_candidate_wrote_itself_is_none(compilers: Server) -> None:
+    forger = "import kernelite.kernels.targets.compiling as c\nc.asdict = lambda _: {'n': 1}\n"
+    assert trouble(compilers, forger + ROWS) == crosscompile.FORGED
+
+
+def test_host_code_sees_the_target_and_not_another_one(compilers: Server) -> None:
+    asking = ROWS.replace(
+        "        y =",
+        "        target = triton.runtime.driver.active.get_current_target()\n"
+        "        assert target.arch == 'gfx950' and torch.version.hip\n"
+        "        assert torch.cuda.get_device_capability() == (9, 5)\n"
+        "        assert torch.cuda.get_device_properties(x.device).multi_processor_count == 256\n"
+        "        y =",
+    )
+    assert compiled(compilers, asking, "gfx950")["gfx950"].trouble is None
+
+
+@pytest.mark.parametrize("name", ["h200", "sm_90", "sm_90a", "cuda:90", " H100 "])
+def test_a_target_has_several_names(name: str) -> None:
+    assert find(name).arch == "sm_90"
+    assert find("hip:gfx942") == find("mi300x")
+
+
+def test_an_unknown_target_lists_those_there_are() -> None:
+    with pytest.raises(UsageError, match=r"no target 'h9000'; there are: .*sm_90 \(h200\)"):
+        find("h9000")
+
+
+def test_a_triton_that_is_not_known_is_said(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (folder := tmp_path / "triton-3.10.0.dist-info").mkdir()
+    (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: triton\nVersion: 3.10.0\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(MachineError, match=r"Triton 3.10.0 .* there are: 3.6, 3.7, 3.8, 3.9"):
+        check_version()
+
+
+def test_what_no_tool_says_is_unknown() -> None:
+    found = nvidia.read("ptxas fatal   : no such thing", nvidia.disassembled(b"", "/bin/false"))
+    assert (found.registers, found.spill_store_bytes, found.instructions) == (None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("name", "registers", "shared_bytes", "warps", "blocks", "limit"),
+    [
+        # 50 registers are 1,792 per warp, so 36 warps of 65,536 registers.
+        ("sm_90", 50, 16, 4, 9, "registers"),
+        # 97 KiB of 228.
+        ("sm_90", 32, 96 << 10, 4, 2, "shared memory"),
+        ("sm_80", 16, 0, 1, 32, "blocks"),
+        ("sm_89", 16, 0, 8, 6, "warps"),
+        # What LLVM says of such kernels: occupancies of 4 and 7 waves per SIMD.
+        ("gfx942", 118, 0, 4, 4, "registers"),
+        ("gfx942", 68, 0, 4, 7, "registers"),
+        ("gfx942", 68, 64 << 10, 8, 1, "shared memory"),
+    ],
+)
+def test_occupancy_is_what_fits(
+    name: str, registers: int, shared_bytes: int, warps: int, blocks: int, limit: str
+) -> None:
+    found = occupancy(find(name), registers, shared_bytes, warps)
+    assert (found.blocks, found.limit) == (blocks, limit)
+    assert found.share == blocks * warps / find(name).warps
+
+
+def test_every_target_is_found_by_its_own_name() -> None:
+    assert [find(target.device) for target in targets()] == targets()
