@@ -119,7 +119,7 @@ def check_version() -> str:
         raise MachineError(
             "Triton is not installed; type: pip install 'kernelite[triton]'"
         ) from None
-    if found.rsplit(".", 1)[0] not in VERSIONS:
+    if ".".join(found.split(".")[:2]) not in VERSIONS:
         raise MachineError(
             f"Triton {found} is not one that targets are compiled with;"
             f" there are: {', '.join(VERSIONS)}"

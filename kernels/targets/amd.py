@@ -26,7 +26,7 @@ KINDS = {
     "multiply-add": r"v_(?:pk_)?(?:fma|fmac|mad|mac)_(?:mix\w*_)?f",
     "special function": r"v_(?:exp|log|rcp|rsq|sqrt|sin|cos)_",
 }
-LOAD = re.compile(r"(?:buffer|global|flat)_load_(dword(?:x[234])?|[us]?short|[us]?byte)")
+LOAD = re.compile(r"(?:buffer|global|flat)_load_[us]?(dword(?:x[234])?|short|byte)")
 BITS = {"dword": 32, "dwordx2": 64, "dwordx3": 96, "dwordx4": 128, "short": 16, "byte": 8}
 LINE = re.compile(r"^\t([a-z]\w+[^;\n]*)|^(\.LBB\w+:)", re.M)
 LABEL = r"\.LBB\w+"
@@ -55,4 +55,4 @@ def _number(assembly: str, name: str) -> int | None:
 
 def _load_bits(lines: Iterable[str]) -> dict[int, int]:
     names = (found[1] for line in lines if (found := LOAD.match(line)))
-    return dict(Counter(BITS[name.lstrip("us") if name[0] in "us" else name] for name in names))
+    return dict(Counter(BITS[name] for name in names))

@@ -20,7 +20,7 @@ from kernelite.kernels.backends import _python as python
 from kernelite.kernels.backends._as_cuda import pretending
 from kernelite.kernels.kernel import Entry, Kernel
 from kernelite.kernels.targets import Target, amd, driver, find, nvidia
-from kernelite.kernels.targets.occupancy import occupancy
+from kernelite.kernels.targets.occupancy import TENSOR_COLUMNS, occupancy
 from kernelite.kernels.targets.records import Binary, Compiled, Configuration, Kind, Trouble
 from kernelite.kernels.targets.troubles import trouble
 from kernelite.problems.problem import Signature
@@ -29,8 +29,6 @@ from kernelite.problems.tensors import TensorSpec
 HOME = "meta"
 MOST_GRIDS = 16
 LONGEST_VALUE = 100
-MOST_TENSOR_COLUMNS = 512  # of tensor memory, on every target that has it
-TOTAL_BYTES = 64 << 30
 ROCM = "7.0"  # the first that knows gfx950
 NO_KERNEL = Trouble(Kind.HOST, "the host code launches no kernel")
 
@@ -88,7 +86,8 @@ def _configuration(build: driver.Build, target: Target, path: Path, said: Path) 
     shared, warps, binary = build.fact("shared"), int(build.fact("num_warps")), _binary(build)
     room = None
     if binary.registers is not None and shared is not None:
-        room = occupancy(target, binary.registers, shared, warps)
+        columns = build.fact("tmem_size") or 0
+        room = occupancy(target, binary.registers, shared, warps, columns)
     return Configuration(
         build.source.name, {name: str(v)[:LONGEST_VALUE] for name, v in build.constants.items()},
         build.arguments, warps, int(build.fact("num_stages")), list(build.grids)[:MOST_GRIDS],
@@ -113,8 +112,8 @@ def _why_not(build: driver.Build, target: Target, path: Path, said: Path) -> Tro
     if shared is not None and shared > target.block_shared_bytes:
         text = f"needs {shared} bytes of shared memory; {target} has {target.block_shared_bytes}"
         return Trouble(Kind.RESOURCES, text)
-    if columns is not None and columns > MOST_TENSOR_COLUMNS:
-        text = f"needs {columns} columns of tensor memory; {target} has {MOST_TENSOR_COLUMNS}"
+    if columns is not None and columns > TENSOR_COLUMNS:
+        text = f"needs {columns} columns of tensor memory; {target} has {TENSOR_COLUMNS}"
         return Trouble(Kind.RESOURCES, text)
     return None
 
@@ -124,7 +123,7 @@ def _properties(target: Target) -> SimpleNamespace:
     major, minor = target.capability
     return SimpleNamespace(
         name=target.device, major=major, minor=minor, warp_size=target.warp_size,
-        multi_processor_count=target.multiprocessors, total_memory=TOTAL_BYTES,
+        multi_processor_count=target.multiprocessors,
         shared_memory_per_block_optin=target.block_shared_bytes,
         shared_memory_per_multiprocessor=target.shared_bytes,
         max_threads_per_multi_processor=target.warps * target.warp_size,

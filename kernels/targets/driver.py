@@ -28,7 +28,7 @@ from kernelite.errors import MachineError
 from kernelite.kernels.targets import Target
 
 with suppress(ImportError):
-    import triton.experimental.gluon.nvidia.hopper  # every first launch does
+    import triton.experimental.gluon.nvidia.hopper  # as the first launch would, in every process
 
 __all__ = ["Build", "CompilationError", "Device", "OutOfResources", "disassembler", "install"]
 
@@ -116,7 +116,7 @@ class Device:
             for number, argument in enumerate(rest[5:]):
                 if isinstance(argument, torch.Tensor) and not argument.is_cuda:
                     raise ValueError(f"argument {number} is a tensor on the {argument.device}")
-            if size := metadata.global_scratch_size * x * y * z:
+            if size := getattr(metadata, "global_scratch_size", 0) * x * y * z:
                 _allocation._allocator.get()(size, metadata.global_scratch_align, stream)
             self.builds[metadata.hash].grids[x, y, z] = None
 
@@ -201,21 +201,16 @@ def install(target: Target) -> Device:
 
 
 def disassembler() -> str:
-    """Path of the one that comes with Triton.
-
-    Raises:
-        RuntimeError: it does not.
-    """
-    return str(knobs.nvidia.nvdisasm.path)
+    """The one that comes with Triton, or else what is installed under that name, if anything."""
+    try:
+        return str(knobs.nvidia.nvdisasm.path)
+    except RuntimeError:
+        return "nvdisasm"
 
 
 try:
     _compile = triton.compiler.compile
     cache.triton_key()  # reads all of Triton; forked processes share the answer
-    _names = (
-        _allocation._allocator,
-        knobs.nvidia.dump_ptxas_log,
-        triton.testing.do_bench_cudagraph,
-    )
+    _needed = (_allocation._allocator, knobs.nvidia.dump_ptxas_log)
 except AttributeError as error:
     raise MachineError(f"Triton {triton.__version__} is not one that is known here") from error

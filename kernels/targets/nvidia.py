@@ -19,7 +19,7 @@ KINDS = {
     "mma.sync": r"[HIQBDO]MMA\b",
     "wgmma": r"[HIQB]GMMA\b",
     "tcgen05": r"UTC\w*MMA\b",
-    "tma": r"UTMA|UBLKCP\b",
+    "tma": r"(?:UTMA(?:LDG|STG|REDG)|UBLKCP)\b",
     "cp.async": r"LDGSTS\b",
     "ldmatrix": r"LDSM\b",
     "stmatrix": r"STSM\b",

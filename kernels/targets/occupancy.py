@@ -8,17 +8,18 @@ from kernelite.kernels.targets import Target
 from kernelite.kernels.targets.records import Occupancy
 
 CUDA = "CUDA C++ Programming Guide and occupancy calculator: 256 registers at a time per warp, four"
-CUDA += " warps at a time, 1 KiB of shared memory per block for the system"
+CUDA += " warps at a time, 1 KiB of shared memory per block for the system; PTX ISA: 512 columns of"
+CUDA += " tensor memory"
 CDNA = "LLVM's AMDGPUBaseInfo.cpp: 8 registers at a time per lane, at most 8 waves per SIMD"
 SYSTEM_SHARED_BYTES = 1 << 10
 SIMDS = 4
+TENSOR_COLUMNS = 512
 
 
-def occupancy(target: Target, registers: int, shared_bytes: int, warps: int) -> Occupancy:
-    """Of blocks of so many ``warps``, with so many registers per thread.
-
-    A block that fits nowhere has an occupancy of zero.
-    """
+def occupancy(
+    target: Target, registers: int, shared_bytes: int, warps: int, tensor_columns: int = 0
+) -> Occupancy:
+    """Of blocks of so many ``warps``, with so many registers per thread; 0 if not one fits."""
     if target.amd:
         per_wave = ceil(max(registers, 1) / 8) * 8 * target.warp_size
         waves = SIMDS * (target.registers // SIMDS // per_wave)
@@ -33,6 +34,8 @@ def occupancy(target: Target, registers: int, shared_bytes: int, warps: int) -> 
         "warps": target.warps // warps,
         "blocks": target.blocks,
     }
+    if tensor_columns:
+        fitting["tensor memory"] = TENSOR_COLUMNS // tensor_columns
     limit = min(fitting, key=lambda name: fitting[name])
     blocks = fitting[limit]
     source = CDNA if target.amd else CUDA

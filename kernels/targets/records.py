@@ -43,7 +43,8 @@ class Occupancy:
 
     Attributes:
         share: Warps, of those that a multiprocessor holds at most.
-        limit: What there are no more for: ``registers``, ``shared memory``, ``warps``, ``blocks``.
+        limit: What there is no more of: ``registers``, ``shared memory``, ``tensor memory``,
+            ``warps`` or ``blocks``.
         source: Of the formula.
     """
 

@@ -12,6 +12,8 @@ from kernelite.kernels.targets.records import Kind, Trouble
 
 LONGEST = 2000
 MOST_READ = 1 << 20
+#: What PyTorch says when it is asked what is in a tensor that has no contents.
+EMPTY = re.compile(r"\bmeta (?:tensor|device)|register_meta", re.IGNORECASE)
 
 
 def trouble(error: BaseException, path: Path, said: Path, compiling: bool) -> Trouble:
@@ -41,7 +43,7 @@ def trouble(error: BaseException, path: Path, said: Path, compiling: bool) -> Tr
         if found:
             return Trouble(Kind.COMPILE, _short(found[2]), int(found[1]))
         return Trouble(Kind.COMPILE, text, _raised(error, path))
-    if "meta" in text.lower():  # as PyTorch calls tensors that have nothing in them
+    if EMPTY.search(text):
         text = f"the host code reads what is in a tensor: {text}"
         return Trouble(Kind.VALUES, text, _raised(error, path))
     return Trouble(Kind.HOST, text, _raised(error, path))
