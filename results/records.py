@@ -52,6 +52,17 @@ class StageResult:
 
 
 @dataclass(frozen=True, slots=True)
+class GpuClocks:
+    """A GPU's clock and power before and after the timing, and what slowed it down, if anything."""
+
+    before_mhz: float | None = None
+    after_mhz: float | None = None
+    before_w: float | None = None
+    after_w: float | None = None
+    slowed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class TimingResult:
     """A kernel's measured speed-up against ``baseline``, the best one there is.
 
@@ -60,6 +71,7 @@ class TimingResult:
         regime: State of the caches while measuring.
         eager: The ratio against eager alone; None if unknown.
         compile: The ratio against torch.compile alone; None if unknown.
+        gpu: None on a CPU, and where NVML could not be asked.
     """
 
     kind: str = "measured"
@@ -73,6 +85,7 @@ class TimingResult:
     baseline_us: float | None = None
     eager: Ratio | None = None
     compile: Ratio | None = None
+    gpu: GpuClocks | None = None
 
 
 @dataclass(frozen=True, slots=True)
