@@ -74,6 +74,7 @@ def optimize(
     sites: Names = None,
     seed: Annotated[int | None, typer.Option(help="Of model, inputs and tuner.")] = None,
     out: Annotated[str | None, typer.Option(help="The run's folder; runs/... by default.")] = None,
+    require_isolation: Annotated[int | None, typer.Option(help="Least level, 0 to 4.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Rank and capture only.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     config_file: ConfigFile = None,
@@ -83,7 +84,8 @@ def optimize(
     from kernelite.agent import configuration
 
     flags = {"device": device, "backend": backend, "budget_seconds": budget_seconds, "out": out,
-             "max_candidates": max_candidates, "sites": sites or None, "seed": seed}  # fmt: skip
+             "max_candidates": max_candidates, "sites": sites or None, "seed": seed,
+             "require_isolation": require_isolation}  # fmt: skip
     chosen = configuration.configure(flags, os.environ, config_file, Path.cwd()).settings
     folder = configuration.run_folder(chosen, target, resume)
 
@@ -91,7 +93,7 @@ def optimize(
 
     options = campaign.Options(
         target, folder, chosen.device, chosen.backend, chosen.budget_seconds,
-        chosen.max_candidates, chosen.sites, chosen.seed, dry_run, resume,
+        chosen.max_candidates, chosen.sites, chosen.seed, dry_run, resume, chosen.require_isolation,
     )  # fmt: skip
     try:
         campaign.run(options, say)

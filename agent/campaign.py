@@ -25,6 +25,7 @@ from kernelite.agent import survey, whole_model
 from kernelite.agent.search import CONFIRM_S, Budget, Say, SiteSearch
 from kernelite.agent.survey import Survey
 from kernelite.errors import MachineError, UsageError
+from kernelite.harness import cage
 from kernelite.harness.judge import Judge
 from kernelite.harness.remote import COMPILER, Server
 from kernelite.kernels.backends import backend
@@ -52,6 +53,7 @@ class Options:
         budget_seconds: Time for the search; profiling and verification come on top.
         max_candidates: Evaluations at most.
         sites: Patterns; a site is searched if its name or label fits one. Empty: all.
+        require_isolation: Least level of the cage to run candidates at.
     """
 
     target: str
@@ -64,6 +66,7 @@ class Options:
     seed: int = 0
     dry_run: bool = False
     resume: bool = False
+    require_isolation: int = 0
 
 
 def run(options: Options, say: Say) -> Path:
@@ -247,6 +250,7 @@ def _check(options: Options) -> None:
     chosen = backend("cpp" if options.backend == "all" else options.backend)
     if (missing := chosen.missing()) is not None:
         raise MachineError(missing)
+    cage.require(options.require_isolation)
     log = options.out / "events.sqlite"
     if options.resume and not log.exists():
         raise UsageError(f"nothing to resume in {options.out}; leave --resume out")

@@ -13,8 +13,7 @@ from rich.console import Group, RenderableType
 
 from kernelite.agent import reproduction, tables
 from kernelite.errors import MachineError, UsageError
-from kernelite.harness import sources
-from kernelite.harness.cage import available, level_of
+from kernelite.harness import cage, sources
 from kernelite.harness.job import Effort
 from kernelite.harness.judge import Judge
 from kernelite.harness.remote import COMPILER, Server
@@ -100,7 +99,7 @@ def check_file(request: Request) -> dict[str, Any]:
         MachineError: a runner or the compiler could not do its work, or the cage is too weak.
     """
     kernel, problem = load(request.candidate), read(request.problem, request.workload)
-    _require(request.isolation)
+    cage.require(request.isolation)
     effort = replace(
         TIMING if request.timing else NO_TIMING, cold=request.cold, stages=request.stages,
         policy=_policy(request.policy),
@@ -156,11 +155,3 @@ def _policy(name: str) -> Policy:
     if name not in list(Policy):
         raise UsageError(f"no policy {name!r}; there are: {', '.join(Policy)}")
     return Policy(name)
-
-
-def _require(level: int) -> None:
-    if level and (found := level_of(available())) < level:
-        raise MachineError(
-            f"isolation level {level} was asked for; this machine offers {found}:"
-            " kernelite doctor says what is missing"
-        )

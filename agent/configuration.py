@@ -35,6 +35,7 @@ class Settings:
         max_candidates: Evaluations at most, above 0.
         sites: Patterns of sites to search; empty for all.
         seed: Of the model, its inputs and the tuner; 0 or more.
+        require_isolation: Least level of the cage to run candidates at, 0 to 4.
         out: The run's folder; None for a new one under ``runs/``.
     """
 
@@ -44,6 +45,7 @@ class Settings:
     max_candidates: int = 400
     sites: tuple[str, ...] = ()
     seed: int = 0
+    require_isolation: int = 0
     out: str | None = None
 
 
@@ -158,11 +160,12 @@ def _checked(name: str, value: Any, origin: str) -> Any:
     """``value`` as its option wants it; text, as variables hold it, is read."""
     wanted = {
         "budget_seconds": "a number above 0", "max_candidates": "a whole number above 0",
-        "seed": "a whole number, 0 or more", "sites": "a list of names or patterns",
+        "seed": "a whole number, 0 or more", "require_isolation": "a level from 0 to 4",
+        "sites": "a list of names or patterns",
     }.get(name, "a text")  # fmt: skip
     try:
         return _converted(name, value)
-    except (TypeError, ValueError, OverflowError):
+    except (TypeError, ValueError, OverflowError, IndexError):
         raise UsageError(f"{name} in {origin} is {value!r}; it must be {wanted}") from None
 
 
@@ -174,6 +177,8 @@ def _converted(name: str, value: Any) -> Any:
             return int(_above(_whole(value), 0))
         case "seed":
             return int(_above(_whole(value), -1))
+        case "require_isolation":
+            return range(5)[int(_above(_whole(value), -1))]
         case "sites":
             parts = [value] if isinstance(value, str) else list(value)
             return tuple(s.strip() for part in parts for s in part.split(",") if s.strip())

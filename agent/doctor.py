@@ -186,7 +186,8 @@ def _isolation() -> Finding:
     """Which walls around a candidate this kernel and user can put up."""
     cost = "candidate code is contained less than it could be"
     try:
-        layers: Iterable[str] = import_module("kernelite.harness.cage").available()
+        cage = import_module("kernelite.harness.cage")
+        layers: Iterable[str] = cage.available()
     except ImportError as error:
         return Finding("isolation", "degraded", f"unknown: {error}", cost,
                        "install what is missing above")  # fmt: skip
@@ -194,7 +195,12 @@ def _isolation() -> Finding:
     if not names:
         return Finding("isolation", "missing", "no layer available", cost,
                        "Linux 5.13 or newer, with Landlock and seccomp")  # fmt: skip
-    return Finding("isolation", "ok", ", ".join(names))
+    lacking = [name for name in cage.LAYERS if name not in names]
+    detail = f"level {cage.level_of(names)} of {len(cage.LAYERS)}: {', '.join(names)}"
+    if lacking:
+        return Finding("isolation", "degraded", f"{detail}; without {', '.join(lacking)}", cost,
+                       "Linux 6.7 or newer, and leave to make namespaces")  # fmt: skip
+    return Finding("isolation", "ok", detail)
 
 
 def _allocator() -> Finding:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import ctypes
 import os
 import struct
+from pathlib import Path
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 LIBC.syscall.restype = ctypes.c_long
 
 PR_SET_PDEATHSIG, PR_GET_PDEATHSIG = 1, 2
 PR_SET_NO_NEW_PRIVS, PR_GET_NO_NEW_PRIVS = 38, 39
+
+MS_NOSUID, MS_NODEV, MS_REC, MS_PRIVATE = 2, 4, 1 << 14, 1 << 18  # sys/mount.h
 
 CAPABILITIES_V3 = 0x20080522  # linux/capability.h: two 32-bit words per set
 CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH = 1 << 1, 1 << 2
@@ -66,6 +69,18 @@ def unshare(flags: int) -> None:
         OSError: the kernel refused.
     """
     _checked(int(LIBC.unshare(flags)))
+
+
+def mount_tmpfs(folder: Path, size_bytes: int) -> None:
+    """Put an empty file system in memory at ``folder``, for this mount namespace alone.
+
+    Raises:
+        OSError: the kernel refused.
+    """
+    _checked(int(LIBC.mount(None, b"/", None, ctypes.c_ulong(MS_REC | MS_PRIVATE), None)))
+    options = f"size={size_bytes},mode=700".encode()
+    flags = ctypes.c_ulong(MS_NOSUID | MS_NODEV)
+    _checked(int(LIBC.mount(b"kernelite", os.fsencode(folder), b"tmpfs", flags, options)))
 
 
 def _checked(answer: int) -> int:

@@ -26,7 +26,7 @@ fadvise64 221 223, getdents 78 -, getdents64 217 61, getcwd 79 17, chdir 80 49, 
 rename 82 -, renameat 264 38, renameat2 316 276, mkdir 83 -, mkdirat 258 34, rmdir 84 -,
 unlink 87 -, unlinkat 263 35, symlink 88 -, symlinkat 266 36, readlink 89 -, readlinkat 267 78,
 access 21 -, faccessat 269 48, faccessat2 439 439, umask 95 166, sendfile 40 71,
-copy_file_range 326 285, memfd_create 319 279, poll 7 -, ppoll 271 73, select 23 -,
+copy_file_range 326 285, poll 7 -, ppoll 271 73, select 23 -,
 pselect6 270 72, epoll_create 213 -, epoll_create1 291 20, epoll_ctl 233 21, epoll_wait 232 -,
 epoll_pwait 281 22, epoll_pwait2 441 441, eventfd 284 -, eventfd2 290 19, recvfrom 45 207,
 shutdown 48 210"""

@@ -10,7 +10,8 @@ Every level includes those before it, and counts only if it was seen to work:
        signal to and no look into another process
     3  "landlock": reads the system, the interpreter and what it is given;
        writes to its scratch folder and /dev/null only
-    4  "namespaces": a network with no way out, and shared memory of its own
+    4  "namespaces": a network with no way out, shared memory of its own, and a
+       scratch folder in memory that nobody else sees and that cannot fill a disk
 
 Open descriptors stay usable and memory stays readable: the caller closes and
 forgets what the candidate must not have.
@@ -35,10 +36,11 @@ from kernelite.harness import _landlock, _libc, _seccomp
 
 LAYERS = ("process", "seccomp", "landlock", "namespaces")
 DESCRIPTORS = 256
+SCRATCH_BYTES = 1 << 30
 PAGE_BYTES = resource.getpagesize()
 
 # linux/sched.h
-CLONE_NEWIPC, CLONE_NEWUSER = 0x08000000, 0x10000000
+CLONE_NEWNS, CLONE_NEWIPC, CLONE_NEWUSER = 0x00020000, 0x08000000, 0x10000000
 CLONE_NEWPID, CLONE_NEWNET = 0x20000000, 0x40000000
 
 PROBE = """
@@ -89,15 +91,15 @@ def close(
         raise MachineError("a process with several threads cannot be locked up")
     if missing := [str(path) for path in (scratch, *readable) if not path.exists()]:
         raise MachineError(f"no such path to let a caged process use: {', '.join(missing)}")
-    os.chdir(scratch)
     # Last comes what forbids the system calls of the others.
     steps: Mapping[str, Callable[[], bool]] = {
-        "namespaces": lambda: _enter_namespaces(may_execute),
+        "namespaces": lambda: _enter_namespaces(scratch, may_execute),
         "process": lambda: _restrict_process(memory_bytes, cpu_s),
         "landlock": lambda: _landlock.restrict(scratch.resolve(), readable, may_execute),
         "seccomp": _seccomp.restrict,
     }
     active = {name for name, step in steps.items() if name in layers and _works(step)}
+    os.chdir(scratch)  # it may be another folder than before
     return Cage(level_of(active), tuple(name for name in LAYERS if name in active))
 
 
@@ -131,6 +133,19 @@ def available() -> list[str]:
     if done.returncode:
         raise MachineError(f"cannot try the cage: {done.stderr.strip()[-300:]}")
     return done.stdout.split()
+
+
+def require(level: int) -> None:
+    """Go on only if a candidate can be held at this level; 0 asks for nothing.
+
+    Raises:
+        MachineError: this machine does not offer it.
+    """
+    if level and (found := level_of(available())) < level:
+        raise MachineError(
+            f"isolation level {level} was asked for; this machine offers {found}:"
+            " kernelite doctor says what is missing"
+        )
 
 
 def scrubbed_environment(home: Path) -> dict[str, str]:
@@ -220,10 +235,10 @@ def _restrict_process(memory_bytes: int, cpu_s: float) -> bool:
     return limited and alone and tied and _libc.prctl(_libc.PR_GET_NO_NEW_PRIVS) == 1
 
 
-def _enter_namespaces(own_processes: bool) -> bool:
+def _enter_namespaces(scratch: Path, own_processes: bool) -> bool:
     """Root needs no user namespace, and would lose the sight of other users' files in one."""
-    kinds = ("net", "ipc")
-    wanted = CLONE_NEWNET | CLONE_NEWIPC | own_processes * CLONE_NEWPID
+    kinds = ("net", "ipc", "mnt")
+    wanted = CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWNS | own_processes * CLONE_NEWPID
     before = [os.readlink(f"/proc/self/ns/{kind}") for kind in kinds]
     user, group = os.getuid(), os.getgid()
     try:
@@ -232,8 +247,8 @@ def _enter_namespaces(own_processes: bool) -> bool:
         _libc.unshare(CLONE_NEWUSER | wanted)
         maps = {"setgroups": "deny", "uid_map": f"{user} {user} 1", "gid_map": f"{group} {group} 1"}
         for name, text in maps.items():
-            with suppress(OSError):  # then its own number reads as "nobody"; nothing else changes
-                Path("/proc/self", name).write_text(text)
+            Path("/proc/self", name).write_text(text)
+    _libc.mount_tmpfs(scratch, SCRATCH_BYTES)
     return all(
         os.readlink(f"/proc/self/ns/{kind}") != old for kind, old in zip(kinds, before, strict=True)
     )

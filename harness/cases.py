@@ -176,6 +176,20 @@ class Cases:
                 return self.case(name, changed)
         return None
 
+    def inherent(self, case: Case) -> list[oracle.Errors]:
+        """What inputs that are wrong in their last binary digit change in each output."""
+        generator = torch.Generator().manual_seed(self.seed + 31)
+
+        def nudged(tensor: torch.Tensor) -> torch.Tensor:
+            if not tensor.is_floating_point():
+                return tensor
+            noise = torch.rand(tensor.shape, generator=generator, dtype=torch.float64) * 2 - 1
+            return tensor.double() * (1 + oracle.ROUNDING[tensor.dtype] * noise)
+
+        inputs = self.inputs_of([nudged(tensor) for tensor in case.tensors])
+        found = oracle.in_float64(self.instance.model, inputs, {})
+        return [oracle.errors(got, truth) for got, truth in zip(found, case.truth, strict=True)]
+
     def inputs_of(self, tensors: Sequence[torch.Tensor]) -> list[Any]:
         """The problem's inputs with these tensors for its own."""
         feed = iter(tensors)

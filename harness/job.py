@@ -11,6 +11,7 @@ import torch
 
 from kernelite.harness import building, guards
 from kernelite.harness.cases import Case, Cases
+from kernelite.harness.oracle import Errors, compare
 from kernelite.harness.remote import Lost, Remote
 from kernelite.harness.variants import Variant
 from kernelite.harness.verdict import Failed, Reason, Timing
@@ -185,12 +186,13 @@ class Job:
         )
 
     def accept(
-        self, stage: str, case: Case, outputs: Sequence[torch.Tensor], slack: float = 1.0
-    ) -> Failed | None:
+        self, stage: str, case: Case, outputs: Sequence[torch.Tensor], slack: float = 1.0,
+        inherent: Sequence[Errors] = (),
+    ) -> Failed | None:  # fmt: skip
         """Compare outputs with the case's oracle; keep the largest error seen at no slack."""
-        from kernelite.harness.oracle import compare
-
-        ratio, wrong = compare(outputs, case.reference, case.truth, self.cases.reduction, slack)
+        ratio, wrong = compare(
+            outputs, case.reference, case.truth, self.cases.reduction, slack, inherent
+        )
         if slack == 1.0:
             self.accuracy_ratio = max(self.accuracy_ratio, ratio)
         return Failed(stage, Reason.NUMERIC, f"{case.name}: {wrong}") if wrong else None

@@ -105,10 +105,12 @@ def budget(reference: Errors, dtype: torch.dtype, reduction: int) -> Errors:
 def compare(
     outputs: Sequence[torch.Tensor], reference: Sequence[torch.Tensor],
     oracle: Sequence[torch.Tensor], reduction: int, slack: float = 1.0,
+    inherent: Sequence[Errors] = (),
 ) -> tuple[float, str | None]:  # fmt: skip
     """Accuracy of a candidate's outputs, and what is wrong with them if anything.
 
-    ``reduction`` is that of `budget`, and ``slack`` the multiple of the budget that is allowed.
+    ``reduction`` is that of `budget`, and ``slack`` the multiple of it that is allowed, or of
+    the ``inherent`` errors of each output where those are larger.
 
     Returns:
         The largest error as a multiple of the reference's own, and a sentence or None.
@@ -127,7 +129,9 @@ def compare(
         allowed = budget(theirs, own.dtype, reduction)
         unit = ROUNDING[own.dtype]
         worst = max(worst, ours.rms / max(theirs.rms, unit / 4))
-        rms, largest = slack * allowed.rms, slack * allowed.largest
+        unavoidable = inherent[index] if inherent else Errors(0.0, 0.0)
+        rms = slack * max(allowed.rms, unavoidable.rms)
+        largest = slack * max(allowed.largest, unavoidable.largest)
         if not ours.rms <= rms:
             return worst, f"output {index}: error {ours.rms:.3g} of its norm; {rms:.3g} allowed"
         if not ours.largest <= largest:

@@ -18,7 +18,7 @@ from typing import Any, Self
 import torch
 
 from kernelite.errors import MachineError
-from kernelite.harness import wire
+from kernelite.harness import watchdog, wire
 from kernelite.harness.verdict import Reason
 from kernelite.kernels.kernel import Kernel
 from kernelite.problems.problem import Signature
@@ -43,16 +43,23 @@ class Lost(Exception):
 
 
 class Server:
-    """A running fork server; start it early, it imports torch in the background."""
+    """A running fork server; start it early, it imports torch in the background.
 
-    def __init__(self, preload: str = "") -> None:
+    Args:
+        preload: Modules that its children find imported, separated by commas.
+        memory_bytes: What one of them may hold; by default what suits the machine.
+    """
+
+    def __init__(self, preload: str = "", memory_bytes: int | None = None) -> None:
+        self.memory_bytes = memory_bytes or watchdog.limit_bytes()
         ours, theirs = socket.socketpair(type=socket.SOCK_SEQPACKET)
         self.control, self.ready = ours, False
         self.log = tempfile.TemporaryFile()  # noqa: SIM115  closed with the server
         self.folder = tempfile.mkdtemp(prefix="kernelite-")
         command = [sys.executable, "-P", "-m", "kernelite.harness.server", self.folder]
+        command += [str(theirs.fileno()), preload, str(self.memory_bytes)]
         self.process = subprocess.Popen(
-            [*command, str(theirs.fileno()), preload], pass_fds=[theirs.fileno()],
+            command, pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log, env=_environment(),
             start_new_session=True,
         )  # fmt: skip
@@ -81,15 +88,18 @@ class Server:
         with suppress(OSError):  # a dead server has taken its runners along
             self.control.send(json.dumps({"do": "end", "pid": pid}).encode())
 
-    def wait(self, pid: int) -> int:
-        """As `end`; waits, and returns the exit code, negative for a signal.
+    def wait(self, pid: int) -> tuple[int, bool]:
+        """As `end`; waits, and returns the exit code and whether it took too much memory.
+
+        The code is negative for a signal.
 
         Raises:
             MachineError: the server has died, and its runners with it.
         """
         try:
             self.control.send(json.dumps({"do": "wait", "pid": pid}).encode())
-            return int(json.loads(self.control.recv(4096))["status"])
+            answer = json.loads(self.control.recv(4096))
+            return int(answer["status"]), bool(answer["greedy"])
         except (OSError, ValueError) as error:
             raise MachineError(f"the fork server has died: {self._last_words()}") from error
 
@@ -147,7 +157,11 @@ class Line:
             self.close()
             raise Lost(Reason.TIMEOUT, f"no answer within {timeout_s:g} s") from None
         except wire.Closed as closed:
-            raise Lost(Reason.CRASH, _death(self._wait(), str(closed))) from None
+            status, greedy = self._wait()
+            if greedy:
+                text = f"it took more than {self.server.memory_bytes >> 20} MiB of memory"
+                raise Lost(Reason.MEMORY, text) from None
+            raise Lost(Reason.CRASH, _death(status, str(closed))) from None
         except wire.Broken as broken:
             self.close()
             raise Lost(Reason.CRASH, f"an answer that is none: {broken}") from None
@@ -166,10 +180,10 @@ class Line:
             self.sock.close()
             self.server.end(self.pid)
 
-    def _wait(self) -> int:
-        """End the runner; its exit code, negative for a signal."""
+    def _wait(self) -> tuple[int, bool]:
+        """End the runner; see `Server.wait`."""
         if self.ended:
-            return 0
+            return 0, False
         self.ended = True
         self.sock.close()
         return self.server.wait(self.pid)

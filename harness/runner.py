@@ -18,14 +18,13 @@ from typing import Any, NoReturn
 
 import torch
 
-from kernelite.harness import cage, contents, flags, gradients, guards, trace, wire
+from kernelite.harness import cage, contents, flags, gradients, guards, trace, watchdog, wire
 from kernelite.kernels.backends import backend
 from kernelite.kernels.kernel import BuildFailed, Entry, Kernel
 from kernelite.problems.problem import Signature
 from kernelite.problems.tensors import TensorSpec
 
 FLUSH_BYTES = 96 << 20
-MEMORY_BYTES = 16 << 30
 CPU_S = 600
 HELD = 4  # calls whose outputs are kept
 BUILD_LAYERS = ("namespaces", "process", "landlock")
@@ -35,6 +34,7 @@ def main(sock: socket.socket, scratch: Path) -> NoReturn:
     """Serve one judge and exit without running any of the server's cleanup."""
     try:
         os.setsid()
+        watchdog.volunteer()
         Session(sock, scratch).serve()
     except wire.Broken:
         pass
@@ -78,12 +78,12 @@ class Session:
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, 1)
         os.dup2(nowhere, 2)
-        closed = cage.close(self.scratch, [Path(header["artefact"])], MEMORY_BYTES, CPU_S)
+        closed = cage.close(self.scratch, [Path(header["artefact"])], watchdog.limit_bytes(), CPU_S)
         return {"isolation": closed.level, "layers": list(closed.layers)}, []
 
     def do_build(self, header: dict[str, Any], _: list[torch.Tensor]) -> Any:
         """Build a kernel and answer the artefact's bytes; the cage lets compilers run."""
-        cage.close(self.scratch, [], MEMORY_BYTES, CPU_S, BUILD_LAYERS, may_execute=True)
+        cage.close(self.scratch, [], watchdog.limit_bytes(), CPU_S, BUILD_LAYERS, may_execute=True)
         installed = f"{sys.prefix}/bin{os.pathsep}{os.environ.get('PATH', '')}"
         private = dict.fromkeys(("XDG_CACHE_HOME", "TMPDIR", "HOME"), str(self.scratch))
         os.environ |= private | {"PATH": installed}

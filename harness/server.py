@@ -18,19 +18,20 @@ from contextlib import suppress
 from pathlib import Path
 
 from kernelite import plugins
-from kernelite.harness import runner
+from kernelite.harness import runner, watchdog
 from kernelite.kernels import backends
 
 BURIAL_S = 0.05
 
 
-def main(folder: Path, fd: int, preload: str) -> None:
+def main(folder: Path, fd: int, preload: str, memory_bytes: int) -> None:
     """Answer requests on the control socket until the judge closes it.
 
     Args:
         folder: Where each child gets a folder of its own; deleted at the end.
         fd: Of the control socket.
         preload: Modules that the children find imported, separated by commas.
+        memory_bytes: What a child may hold; one that takes more is ended.
     """
     for name in filter(None, preload.split(",")):
         __import__(name)
@@ -39,8 +40,8 @@ def main(folder: Path, fd: int, preload: str) -> None:
     control = socket.socket(fileno=fd)
     control.send(b'{"ready": true}')
     spare, sock = _fork(folder, control)
-    running, dying = {spare}, set[int]()
-    while message := _next(control, dying, folder):
+    running, dying, greedy = {spare}, set[int](), set[int]()
+    while message := _next(control, dying, folder, running - {spare}, greedy, memory_bytes):
         request = json.loads(message)
         if request["do"] == "fork":
             socket.send_fds(control, [json.dumps({"pid": spare}).encode()], [sock.fileno()])
@@ -52,7 +53,8 @@ def main(folder: Path, fd: int, preload: str) -> None:
             running.discard(pid)
             dying.add(pid)
         if request["do"] == "wait":
-            control.send(json.dumps({"status": _reap(pid, folder)}).encode())
+            answer = {"status": _reap(pid, folder), "greedy": pid in greedy}
+            control.send(json.dumps(answer).encode())
     for pid in running:
         _kill(pid)
     for pid in running | dying:
@@ -60,11 +62,19 @@ def main(folder: Path, fd: int, preload: str) -> None:
     _remove(folder)
 
 
-def _next(control: socket.socket, dying: set[int], folder: Path) -> bytes:
-    """The next request, empty at the end; buries the dead while it waits."""
+def _next(
+    control: socket.socket, dying: set[int], folder: Path, running: set[int], greedy: set[int],
+    memory_bytes: int,
+) -> bytes:  # fmt: skip
+    """The next request, empty at the end; ends the greedy and buries the dead while it waits."""
     while True:
         dying -= {pid for pid in dying if _reap(pid, folder, os.WNOHANG) is not None}
-        control.settimeout(BURIAL_S if dying else None)
+        for pid in running - greedy:
+            if watchdog.held_bytes(pid) > memory_bytes:
+                _kill(pid)
+                greedy.add(pid)
+        wait_s = BURIAL_S if dying else watchdog.EVERY_S if running else None
+        control.settimeout(wait_s)
         with suppress(TimeoutError):
             return control.recv(4096)
 
@@ -109,4 +119,4 @@ def _remove(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3])
+    main(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3], int(sys.argv[4]))

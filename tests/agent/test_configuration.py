@@ -34,6 +34,7 @@ def test_each_place_goes_before_the_next(tmp_path: Path) -> None:
         "backend": str(project / "kernelite.toml"),
         "sites": str(user / "config.toml"),
         "device": "default",
+        "require_isolation": "default",
         "out": "default",
     }
 
@@ -59,6 +60,8 @@ def test_an_unknown_option_names_the_nearest(tmp_path: Path, name: str) -> None:
         ("seed = 'many'", "whole number"),
         ("seed = -1", "0 or more"),
         ("seed = 1.5", "whole number"),
+        ("require_isolation = 5", "level from 0 to 4"),
+        ("require_isolation = -1", "level from 0 to 4"),
         ("max_candidates = 0", "above 0"),
         ("max_candidates = true", "whole number"),
         ("budget_seconds = nan", "number above 0"),

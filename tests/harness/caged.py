@@ -84,6 +84,12 @@ def outlive_parent() -> None:
     checked(LIBC.prctl(1, 0, 0, 0, 0))  # PR_SET_PDEATHSIG
 
 
+def fill_the_disk() -> None:
+    """By files that each are small enough."""
+    for number in range(2):
+        os.posix_fallocate(os.open(f"part {number}", os.O_RDWR | os.O_CREAT), 0, 700 << 20)
+
+
 FORBIDDEN: dict[str, Callable[[], object]] = {
     "write outside": lambda: (FOLDER / "made").write_text("x"),
     "append outside": lambda: SECRET.open("a").close(),
@@ -115,6 +121,7 @@ FORBIDDEN: dict[str, Callable[[], object]] = {
     "outlive parent": outlive_parent,
     "shared memory": lambda: checked(LIBC.shmget(0, 4096, 0o1600)),
     "20 GB": lambda: torch.empty(20 << 30, dtype=torch.uint8),
+    "fill the disk": fill_the_disk,
     "huge file": lambda: os.truncate(os.open("big", os.O_RDWR | os.O_CREAT), 3 << 30),
 }
 
@@ -188,6 +195,7 @@ def in_child(user: int, layers: list[str], attempt: Callable[[], object]) -> str
         if user != os.getuid():
             os.setgid(user)
             os.setuid(user)
+            LIBC.prctl(4, 1, 0, 0, 0)  # PR_SET_DUMPABLE, as a user's own processes are
         cage = close(FOLDER / "scratch", [LIBRARY], memory_bytes=2 << 30, cpu_s=20, layers=layers)
         result = f"only {cage.layers}"
         if set(cage.layers) == set(layers):

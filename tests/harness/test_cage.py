@@ -182,12 +182,13 @@ def test_ignoring_the_cpu_limit_ends_it_a_second_later(tmp_path: Path) -> None:
 
 def test_a_caged_process_dies_with_its_parent(tmp_path: Path) -> None:
     body = """
+        ready, told = os.pipe()
         pid = os.fork()
         if pid == 0:
             close(scratch, [], 1 << 30, 10)
-            (scratch / "ready").touch()
+            os.write(told, b"x")
             time.sleep(60)
-        while not (scratch / "ready").exists(): time.sleep(0.01)
+        os.read(ready, 1)
         print(pid)
     """
     pid = int(in_child(body, str(tmp_path)).stdout)

@@ -9,7 +9,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from kernelite.harness.cases import Cases
 from kernelite.harness.oracle import Errors, Promote, budget, compare, errors, in_float64
+from kernelite.problems.problem import Problem
 
 INF, NAN = float("inf"), float("nan")
 
@@ -210,3 +212,38 @@ def test_whole_numbers_stay_whole_in_the_oracle() -> None:
     model = Formula(lambda i, t: F.embedding(i, t))
     (truth,) = in_float64(model, (index, table), {})
     assert torch.equal(truth, table.double()[index])
+
+
+CONSTANT_ROWS = Problem(
+    "norm",
+    """
+import torch
+
+
+class Model(torch.nn.Module):
+    def forward(self, x):
+        return torch.nn.functional.layer_norm(x, (384,))
+
+
+def get_inputs():
+    return [torch.randn(64, 1).expand(64, 384).contiguous()]
+
+
+def get_init_inputs():
+    return []
+""",
+)
+
+
+def test_what_the_problem_magnifies_by_itself_is_no_fault_of_the_kernels() -> None:
+    """A mean that is off in its last digit makes noise of a row of equal elements."""
+    cases = Cases(CONSTANT_ROWS, 1)
+    case = cases.drawn[0]
+    mean = case.tensors[0].mean(-1, keepdim=True)
+    honest = [(case.tensors[0] - mean * (1 + 2**-24)) * 1e-5**-0.5]
+    wrong = [(case.tensors[0] - mean * (1 + 2**-20)) * 1e-5**-0.5]
+    strict = compare(honest, case.reference, case.truth, 384, 4.0)[1]
+    assert strict is not None
+    inherent = cases.inherent(case)
+    assert compare(honest, case.reference, case.truth, 384, 4.0, inherent)[1] is None
+    assert compare(wrong, case.reference, case.truth, 384, 4.0, inherent)[1] is not None

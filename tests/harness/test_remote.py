@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -115,6 +116,18 @@ def test_each_death_has_its_own_words(own: Server, body: str, reason: Reason, wo
     assert words in str(found)
 
 
+def test_a_process_without_a_limit_of_its_own_is_ended_when_it_takes_too_much() -> None:
+    body = "y = torch.ones(1 << 28); time.sleep(5); return x"
+    source = f"import torch, time\ndef run(x):\n    {body}\n"
+    with closing(Server(memory_bytes=600 << 20)) as server:
+        baseline = remote(server, source, caged=False)
+        with pytest.raises(Lost, match="it took more than 600 MiB of memory") as found:
+            call(baseline)
+        assert found.value.reason == Reason.MEMORY
+        honest = remote(server, "def run(x):\n    return x + 1\n", caged=False)
+        assert torch.equal(call(honest)[0], X + 1)
+
+
 def test_a_runner_that_never_answers_is_ended_after_its_time(own: Server) -> None:
     found = lost(own, "import time; time.sleep(60)", timeout_s=0.3)
     assert (found.reason, str(found)) == (Reason.TIMEOUT, "no answer within 0.3 s")
@@ -150,8 +163,7 @@ def run(x):
 """
     made = remote(own, source)
     call(made)
-    folder = Path(own.folder, str(made.pid))
-    assert (folder / "file").read_text() == "text"
+    assert Path(f"/proc/{made.pid}/cwd/file").read_text() == "text"
     made.close()
     assert only_the_spare_is_left(own)
     assert Path("/etc/passwd").exists()
