@@ -7,7 +7,7 @@ out for all runners of a judge, and no verdict claims them.
 from __future__ import annotations
 
 from kernelite.errors import MachineError
-from kernelite.harness.cage import LAYERS
+from kernelite.harness.cage import LAYERS, level_of
 from kernelite.harness.placement import CPU, Placement
 from kernelite.harness.remote import Line, Lost, Server
 
@@ -18,16 +18,16 @@ LEFT_OUT: tuple[tuple[str, ...], ...] = (
 )  # fmt: skip
 
 
-def placement(server: Server, device: str) -> Placement:
-    """How the server's runners can use the device.
+def placement(server: Server, device: str, least: int = 0) -> Placement:
+    """How the server's runners can use the device, at isolation level ``least`` or above.
 
     Raises:
-        MachineError: not even one that is hardly locked up can.
+        MachineError: they cannot.
     """
     if device == CPU.device:
         return CPU
-    for left_out in LEFT_OUT:
-        layers = tuple(name for name in LAYERS if name not in left_out)
+    kept = (tuple(name for name in LAYERS if name not in left_out) for left_out in LEFT_OUT)
+    for layers in (layers for layers in kept if level_of(layers) >= least):
         try:
             with Line(server, TIMEOUT_S) as line:
                 line.ask({"do": "cage", "layers": layers, "gpu": True})
@@ -36,4 +36,4 @@ def placement(server: Server, device: str) -> Placement:
             why = str(lost)
             continue
         return Placement(device, str(about["name"]), str(about["pci"]), layers)
-    raise MachineError(f"a runner cannot use {device}: {why}")
+    raise MachineError(f"a runner at isolation level {least} or above cannot use {device}: {why}")

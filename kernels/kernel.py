@@ -51,9 +51,15 @@ class Entry(Protocol):
 
 @runtime_checkable
 class Backend(Protocol):
-    """Turns source into something callable, in two steps that may run in two processes."""
+    """Turns source into something callable, in two steps that may run in two processes.
+
+    Attributes:
+        suffix: Of its files.
+        devices: Kinds of device that its kernels run on, as PyTorch calls them.
+    """
 
     suffix: str
+    devices: tuple[str, ...]
 
     def missing(self) -> str | None:
         """What this machine lacks to use the backend, in one line; None if nothing."""

@@ -138,6 +138,13 @@ def plain(results: list[torch.Tensor], device: torch.device) -> list[torch.Tenso
     return results
 
 
+def adopt(entry: Entry, processor: Processor) -> None:
+    """Move what a kernel's constructor has made to the device, as ``nn.Module.to`` does."""
+    move = getattr(entry, "to", None)
+    if move is not None:
+        move(processor.device)
+
+
 @cache
 def _kind(name: str) -> Kind:
     return plugins.load(__name__, name, "KIND", Kind)  # type: ignore[type-abstract]

@@ -64,7 +64,7 @@ class Cuda:
         properties = torch.cuda.get_device_properties(self.device)
         size = flush_bytes(properties.L2_cache_size)
         self.flush = torch.zeros(size, dtype=torch.uint8, device=self.device).add_(1)
-        self.other = torch.cuda.Stream(self.device)
+        self.other = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
         torch.backends.cudnn.allow_tf32 = False
         driver = Driver()
         self.watch = Stopwatch(driver)
@@ -157,14 +157,14 @@ class _Kind:
 
     def missing(self) -> str:
         """A build of PyTorch without CUDA, or a machine without a GPU or its driver."""
-        if not torch.backends.cuda.is_built():
+        if not torch.backends.cuda.is_built():  # type: ignore[no-untyped-call]
             return f"PyTorch {torch.__version__} is built without CUDA"
         return "" if torch.cuda.device_count() else "PyTorch finds no NVIDIA GPU with a driver"
 
     def open(self, index: int) -> Cuda:
         """Start CUDA in this process, which must not have done so before."""
         os.environ[VISIBLE] = visible(index, os.environ.get(VISIBLE))
-        torch.cuda.init()
+        torch.cuda.init()  # type: ignore[no-untyped-call]
         return Cuda()
 
 

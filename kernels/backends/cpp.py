@@ -48,6 +48,7 @@ class CppBackend:
     """Builds shared objects with g++ and calls them through ctypes."""
 
     suffix = ".cpp"
+    devices = ("cpu",)
 
     def missing(self) -> str | None:
         """A C++ compiler, if there is none."""

@@ -31,6 +31,7 @@ class PyTorchBackend:
     """Executes Python source; compiled ahead of time are only extensions that it asks for."""
 
     suffix = ".py"
+    devices = ("cpu", "cuda")
 
     def missing(self) -> str | None:
         """Nothing: whoever imports this has torch."""
@@ -143,6 +144,11 @@ class _Call:
     ) -> list[torch.Tensor]:
         with torch.no_grad():
             return flat_tensors(self.function(*arguments))
+
+    def to(self, device: torch.device) -> None:
+        """Move the module, if it is one: parameters and buffers, those outside its state too."""
+        if isinstance(self.function, _FromModule):
+            self.function.model.to(device)
 
     def differentiable(self, arguments: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """The outputs with their history, for gradients."""
