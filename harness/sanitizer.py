@@ -18,11 +18,12 @@ from typing import Any
 
 import torch
 
+from kernelite.harness.sanitized import FINISHED
+
 NAME = "compute-sanitizer"
 FOLDERS = ("/usr/local/cuda/bin", "/usr/local/cuda/compute-sanitizer")
 TOOLS = ("memcheck", "racecheck")
 TIMEOUT_S = 300.0  # of one tool; loading PyTorch's kernels takes most of it
-FINISHED = 40  # exit code of a process that has made its call
 FOUND = 86  # exit code of the tool if it has found something
 OPTIONS = ("--error-exitcode", str(FOUND), "--report-api-errors", "no", "--print-limit", "10",
            "--launch-timeout", "60")  # fmt: skip
@@ -38,7 +39,7 @@ class Report:
 
     Attributes:
         errors: None if it could not do its work, so that nothing is known.
-        text: The first finding, or the last words.
+        text: The first finding, or the last words before the summary.
     """
 
     errors: int | None
@@ -58,12 +59,13 @@ def parsed(text: str, code: int) -> Report:
     """
     counts = [int(count) for count in SUMMARY.findall(text)]
     finding = FINDING.search(text)
-    lines = [line.strip("= ") for line in text.splitlines() if line.strip("= ")]
     if any(counts):
-        return Report(sum(counts), finding[1] if finding else lines[-1])
+        return Report(sum(counts), finding[1] if finding else "not shown")
     if counts and code == FINISHED:
         return Report(0, "")
-    return Report(None, lines[-1][-200:] if lines else f"it ended with exit code {code}")
+    lines = [line.strip("= ") for line in text.splitlines() if not SUMMARY.search(line)]
+    said = next((line for line in reversed(lines) if line), "nothing")
+    return Report(None, f"exit code {code}, and it said: {said[-200:]}")
 
 
 def watch(
@@ -71,9 +73,9 @@ def watch(
 ) -> tuple[str, int]:
     """What the tool prints, and its exit code, while a process of its own calls the kernel."""
     file = scratch / "request"
-    torch.save({**request, "tensors": list(tensors), "scratch": str(scratch)}, file)
+    torch.save({**request, "tensors": list(tensors)}, file)
     command = [request["path"], "--tool", tool, *OPTIONS, sys.executable, "-P", "-m",
-               "kernelite.harness.sanitized", str(file)]  # fmt: skip
+               "kernelite.harness.sanitized", str(file), request["artefact"]]  # fmt: skip
     done = subprocess.run(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         env=os.environ | ENVIRONMENT | {"TMPDIR": str(scratch)}, text=True, errors="replace",

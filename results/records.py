@@ -52,26 +52,13 @@ class StageResult:
 
 
 @dataclass(frozen=True, slots=True)
-class GpuClocks:
-    """A GPU's clock and power before and after the timing, and what slowed it down, if anything."""
-
-    before_mhz: float | None = None
-    after_mhz: float | None = None
-    before_w: float | None = None
-    after_w: float | None = None
-    slowed: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
 class TimingResult:
     """A kernel's measured speed-up against ``baseline``, the best one there is.
 
     Attributes:
-        kind: ``measured``, ``modelled`` or ``emulated``.
-        regime: State of the caches while measuring.
-        eager: The ratio against eager alone; None if unknown.
-        compile: The ratio against torch.compile alone; None if unknown.
-        gpu: None on a CPU, and where NVML could not be asked.
+        kind: ``measured``, ``modelled`` or ``emulated``; and regime, the state of the caches.
+        eager: The ratio against eager alone, and compile against torch.compile; None if unknown.
+        gpu: `harness.verdict.GpuClocks`; None on a CPU, and where NVML could not be asked.
     """
 
     kind: str = "measured"
@@ -85,7 +72,7 @@ class TimingResult:
     baseline_us: float | None = None
     eager: Ratio | None = None
     compile: Ratio | None = None
-    gpu: GpuClocks | None = None
+    gpu: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,8 @@ from kernelite.harness.job import Job
 from kernelite.harness.remote import Line, Lost
 from kernelite.harness.verdict import Failed, Reason, Skipped
 
+NETWORK = "namespaces"  # the layer that cuts it off
+
 
 class Sanitizer:
     """compute-sanitizer's memcheck and racecheck, if they are installed and can do their work.
@@ -42,6 +44,9 @@ def _report(job: Job, path: str, tool: str) -> sanitizer.Report:
     }  # fmt: skip
     try:
         with Line(job.judge.server, sanitizer.TIMEOUT_S + 10) as line:
+            held, _ = line.ask({"do": "cage", "layers": [NETWORK], "gpu": True})
+            if held["layers"] != [NETWORK]:
+                return sanitizer.Report(None, "its network cannot be cut off")
             answer, _ = line.ask(request, [*first.tensors, *first.state])
     except Lost as lost:
         return sanitizer.Report(None, str(lost))
