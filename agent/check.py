@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from rich.console import Group, RenderableType
 
-from kernelite.agent import reproduction, tables
+from kernelite.agent import documents, reproduction, tables
 from kernelite.errors import MachineError, UsageError
 from kernelite.harness import cage, processors, sources, trial
 from kernelite.harness.job import Effort
@@ -63,11 +63,11 @@ def load(path: Path) -> Kernel:
         UsageError: the file is missing or is not text, or no backend reads it.
         MachineError: what its backend needs is not on this machine.
     """
-    name = backend_of(path)
     try:
         source = path.read_text()
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"cannot read the candidate {path}: {error}") from error
+    name = backend_of(path, source)
     if (missing := backend(name).missing()) is not None:
         raise MachineError(missing)
     return Kernel(name, source)
@@ -114,7 +114,8 @@ def check_file(request: Request) -> dict[str, Any]:
     verdict = check(kernel, problem, effort, request.seed, device, request.isolation)
     found = sources.findings(kernel.source, kernel.backend)
     document = {
-        "schema": SCHEMA, "candidate": str(request.candidate), "kernel": kernel.id,
+        "schema": SCHEMA, "versions": documents.versions(), "candidate": str(request.candidate),
+        "kernel": kernel.id, "backend": kernel.backend,
         "problem": {"name": problem.name, "id": problem.id, "file": str(request.problem)},
         "policy": request.policy, "device": device,
         "findings": [{"line": f.line, "what": f.what, "why": f.why, "fatal": f.fatal}
@@ -162,7 +163,7 @@ def _device(name: str, kernel: Kernel) -> str:
     found, kinds = processors.require(name), backend(kernel.backend).devices
     if found.partition(":")[0] not in kinds:
         raise UsageError(
-            f"{kernel.backend} kernels do not run on {found}; they run on: {', '.join(kinds)}"
+            f"{kernel.backend} kernels cannot be judged on {found}; they can on: {', '.join(kinds)}"
         )
     return found
 

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from kernelite.errors import MachineError
 from kernelite.harness.remote import Line, Lost, Server
+from kernelite.harness.verdict import Reason
 from kernelite.kernels.backends import backend
-from kernelite.kernels.kernel import BuildFailed, Kernel
+from kernelite.kernels.kernel import BuildFailed, Kernel, NotInterpretable
 
 TIMEOUT_S = 150.0
 LARGEST_BYTES = 256 << 20
@@ -19,6 +20,7 @@ def build(server: Server, kernel: Kernel) -> Path:
 
     Raises:
         BuildFailed: the kernel is wrong; the text is the compiler's.
+        NotInterpretable: nothing can be said about it here.
         MachineError: the compiler could not do its work, or the artefact not be kept.
     """
     artefact = backend(kernel.backend).artefact(kernel)
@@ -31,7 +33,8 @@ def build(server: Server, kernel: Kernel) -> Path:
         except Lost as lost:
             if lost.kind == MachineError.__name__:
                 raise MachineError(lost.text) from lost
-            raise BuildFailed(lost.text) from lost
+            failure = NotInterpretable if lost.reason is Reason.UNSUPPORTED else BuildFailed
+            raise failure(lost.text) from lost
     partial = artefact.with_suffix(f".{os.getpid()}")
     try:
         partial.write_bytes(built.numpy().tobytes())

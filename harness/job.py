@@ -15,7 +15,8 @@ from kernelite.harness.oracle import Errors, compare
 from kernelite.harness.remote import Lost, Remote
 from kernelite.harness.variants import Variant
 from kernelite.harness.verdict import Failed, Reason, Timing
-from kernelite.kernels.kernel import BuildFailed, Kernel
+from kernelite.kernels.backends import backend
+from kernelite.kernels.kernel import BuildFailed, Kernel, NotInterpretable
 from kernelite.problems.demands import Policy
 from kernelite.problems.problem import Signature
 from kernelite.problems.tensors import TensorSpec, specs
@@ -73,9 +74,14 @@ class Job:
     notes: Mapping[str, str] = field(default_factory=dict)
 
     @property
+    def emulated(self) -> bool:
+        """Whether the kernel runs elsewhere than on the device that it is for."""
+        return backend(self.kernel.backend).emulated
+
+    @property
     def cases(self) -> Cases:
-        """The inputs and answers of the problem."""
-        return self.judge.cases
+        """The inputs and answers of the problem; of a small one where all is slow."""
+        return self.judge.small_cases if self.emulated else self.judge.cases
 
     def build(self) -> Path:
         """The kernel's artefact, built in its cage or found in the cache.
@@ -86,7 +92,8 @@ class Job:
         try:
             self.artefact = building.build(self.judge.server, self.kernel)
         except BuildFailed as error:
-            raise Lost(Reason.BUILD, str(error)) from error
+            unknown = isinstance(error, NotInterpretable)
+            raise Lost(Reason.UNSUPPORTED if unknown else Reason.BUILD, str(error)) from error
         return self.artefact
 
     @property

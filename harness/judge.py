@@ -22,6 +22,9 @@ from kernelite.harness.verdict import Failed, Passed, Reason, Skipped, StageRepo
 from kernelite.kernels.backends import backend, pytorch
 from kernelite.kernels.kernel import BuildFailed, Kernel
 from kernelite.problems.problem import Problem
+from kernelite.problems.shrink import shrunk
+
+EMULATED_ELEMENTS = 1 << 10
 
 __all__ = ["Effort", "Judge"]
 
@@ -50,6 +53,7 @@ class Judge:
         self.timeout_s, self.placement = timeout_s, placement
         self.seed = int.from_bytes(os.urandom(4)) if seed is None else seed
         self.cases = Cases(problem, self.seed)
+        self._small: Cases | None = None
         self.baselines: dict[str, Remote | Lost] = {}
         self.rivals: dict[str, Kernel] = {}
         self.admitted: str | Failed | None = None
@@ -67,6 +71,13 @@ class Judge:
                 remote.close()
         self.baselines.clear()
 
+    @property
+    def small_cases(self) -> Cases:
+        """The problem with axes as short as it allows, for kernels that are emulated."""
+        if self._small is None:
+            self._small = Cases(shrunk(self.problem, EMULATED_ELEMENTS), self.seed)
+        return self._small
+
     def evaluate(self, kernel: Kernel, effort: Effort, device: str) -> Verdict:
         """Ask every stage in order; the first failure ends it."""
         job = Job(self, kernel, effort, device)
@@ -83,8 +94,9 @@ class Judge:
                 job.remote.close()
         evaluation = failed or Passed(job.accuracy_ratio, job.timing)
         return Verdict(
-            evaluation, tuple(reports), job.isolation, job.layers, self.seed, self.threads
-        )
+            evaluation, tuple(reports), job.isolation, job.layers, self.seed, self.threads,
+            "emulated" if job.emulated else "measured",
+        )  # fmt: skip
 
     def _ask(self, name: str, stage: Stage, job: Job, reports: list[StageReport]) -> Failed | None:
         start = time.perf_counter()

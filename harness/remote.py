@@ -21,13 +21,18 @@ from kernelite.errors import MachineError
 from kernelite.harness import watchdog, wire
 from kernelite.harness.placement import CPU, Placement
 from kernelite.harness.verdict import Reason
-from kernelite.kernels.kernel import Kernel
+from kernelite.kernels.backends import backend
+from kernelite.kernels.kernel import Kernel, NotInterpretable
 from kernelite.problems.problem import Signature
 
 COMPILER = "torch._dynamo,torch._inductor.compile_fx"
 CALL_TIMEOUT_S = 60.0
 START_TIMEOUT_S = 120.0
-REASONS = {"build": Reason.BUILD, "MemoryError": Reason.MEMORY, "OutOfMemoryError": Reason.MEMORY}
+REASONS = {
+    "build": Reason.BUILD, "MemoryError": Reason.MEMORY,
+    "OutOfMemoryError": Reason.MEMORY,  # of a GPU
+    NotInterpretable.__name__: Reason.UNSUPPORTED,
+}  # fmt: skip
 NO_MEMORY = "can't allocate memory"  # PyTorch's allocator raises a plain RuntimeError
 
 
@@ -67,8 +72,8 @@ class Server:
         )  # fmt: skip
         theirs.close()
 
-    def fork(self) -> tuple[int, socket.socket]:
-        """A new runner: its process id and the socket to it.
+    def fork(self, modules: str = "") -> tuple[int, socket.socket]:
+        """A new runner that finds these modules imported: its process id and the socket to it.
 
         Raises:
             MachineError: the server did not start or has died.
@@ -79,7 +84,7 @@ class Server:
                 if not self.control.recv(4096):
                     raise OSError("closed")
                 self.ready = True
-            self.control.send(b'{"do": "fork"}')
+            self.control.send(json.dumps({"do": "fork", "modules": modules}).encode())
             answer, (descriptor,), _, _ = socket.recv_fds(self.control, 4096, 1)
             return int(json.loads(answer)["pid"]), socket.socket(fileno=descriptor)
         except (OSError, ValueError) as error:
@@ -129,9 +134,11 @@ class Line:
         MachineError: it could not be started.
     """
 
-    def __init__(self, server: Server, timeout_s: float = CALL_TIMEOUT_S) -> None:
+    def __init__(
+        self, server: Server, timeout_s: float = CALL_TIMEOUT_S, modules: str = ""
+    ) -> None:
         self.server, self.timeout_s = server, timeout_s
-        self.pid, self.sock = server.fork()
+        self.pid, self.sock = server.fork(modules)
         self.ended = False
 
     def __enter__(self) -> Self:
@@ -210,7 +217,7 @@ class Remote(Line):
         threads: int, caged: bool = True, timeout_s: float = CALL_TIMEOUT_S,
         placement: Placement = CPU,
     ) -> None:  # fmt: skip
-        super().__init__(server, timeout_s)
+        super().__init__(server, timeout_s, backend(kernel.backend).preload)
         self.isolation, self.layers, self.own_threads = 0, tuple[str, ...](), 1
         self.flags: dict[str, Any] = {}
         self.load_request = {
@@ -221,7 +228,9 @@ class Remote(Line):
             if caged:
                 self._enter_cage(artefact, placement)
             if placement.accelerator:
-                self._open(placement)
+                request = {"do": "processor", "device": placement.device}
+                answer = self._made_ready(request, f"use {placement.device}")
+                self.own_threads = int(answer["threads"])
             self.load(signature)
         except Lost:
             self.close()
@@ -251,23 +260,18 @@ class Remote(Line):
         self.ask({"do": "state", "slot": slot, "in_place": in_place}, state)
 
     def _enter_cage(self, artefact: Path, placement: Placement) -> None:
-        request = {"do": "cage", "artefact": str(artefact), "layers": placement.layers,
-                   "gpu": placement.accelerator}  # fmt: skip
-        try:
-            answer, _ = self.ask(request)
-        except Lost as lost:  # no word of the kernel's has run yet
-            self.close()
-            raise MachineError(f"a runner cannot be locked up: {lost}") from lost
+        answer = self._made_ready(
+            {"do": "cage", "artefact": str(artefact), "layers": placement.layers,
+             "gpu": placement.accelerator}, "be locked up",
+        )  # fmt: skip
         self.isolation, self.layers = int(answer["isolation"]), tuple(answer["layers"])
 
-    def _open(self, placement: Placement) -> None:
-        request = {"do": "processor", "device": placement.device}
+    def _made_ready(self, request: dict[str, Any], what: str) -> dict[str, Any]:
         try:
-            answer, _ = self.ask(request, timeout_s=START_TIMEOUT_S)
-        except Lost as lost:  # as above
+            return self.ask(request, timeout_s=START_TIMEOUT_S)[0]
+        except Lost as lost:  # no word of the kernel's has run yet
             self.close()
-            raise MachineError(f"a runner cannot use {placement.device}: {lost}") from lost
-        self.own_threads = int(answer["threads"])
+            raise MachineError(f"a runner cannot {what}: {lost}") from lost
 
 
 def _death(status: int, text: str) -> str:

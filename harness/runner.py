@@ -77,7 +77,7 @@ class Session:
                 answer, results = getattr(self, "do_" + header["do"])(header, tensors)
             except Exception as error:  # noqa: BLE001  candidate code may raise anything
                 text = str(error) or traceback.format_exc(limit=-1)
-                kind = "build" if isinstance(error, BuildFailed) else type(error).__name__
+                kind = "build" if type(error) is BuildFailed else type(error).__name__
                 answer, results = {"error": text[-4000:], "kind": kind}, []
             wire.send(self.sock, answer, results)
 

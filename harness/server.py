@@ -33,8 +33,7 @@ def main(folder: Path, fd: int, preload: str, memory_bytes: int) -> None:
         preload: Modules that the children find imported, separated by commas.
         memory_bytes: What a child may hold; one that takes more is ended.
     """
-    for name in filter(None, preload.split(",")):
-        __import__(name)
+    _import(preload)
     for name in plugins.names(backends.__name__):
         backends.backend(name)
     control = socket.socket(fileno=fd)
@@ -44,6 +43,14 @@ def main(folder: Path, fd: int, preload: str, memory_bytes: int) -> None:
     while message := _next(control, dying, folder, running - {spare}, greedy, memory_bytes):
         request = json.loads(message)
         if request["do"] == "fork":
+            if request["modules"] not in ("", *sys.modules):
+                _import(request["modules"])
+                _kill(spare)
+                running.discard(spare)
+                dying.add(spare)
+                sock.close()
+                spare, sock = _fork(folder, control)
+                running.add(spare)
             socket.send_fds(control, [json.dumps({"pid": spare}).encode()], [sock.fileno()])
             sock.close()
             spare, sock = _fork(folder, control)
@@ -60,6 +67,11 @@ def main(folder: Path, fd: int, preload: str, memory_bytes: int) -> None:
     for pid in running | dying:
         _reap(pid, folder)
     _remove(folder)
+
+
+def _import(modules: str) -> None:
+    for name in filter(None, modules.split(",")):
+        __import__(name)
 
 
 def _next(

@@ -20,6 +20,7 @@ class Reason(StrEnum):
 
     DEGENERATE = "degenerate"
     FORBIDDEN = "forbidden"
+    UNSUPPORTED = "not interpretable"
     BUILD = "build"
     CRASH = "crash"
     TIMEOUT = "timeout"
@@ -187,6 +188,7 @@ class Verdict:
         isolation: Level that was really active (`harness.cage`), 0 to 4.
         layers: Names of the isolation layers that were really active.
         seed: Where all inputs came from; drawn fresh for each judge.
+        kind: ``measured``, or ``emulated`` where the device that the kernel is for is missing.
     """
 
     evaluation: Passed | Failed
@@ -195,6 +197,7 @@ class Verdict:
     layers: tuple[str, ...]
     seed: int
     threads: int
+    kind: str = "measured"
 
     @property
     def passed(self) -> bool:
@@ -207,7 +210,7 @@ class Verdict:
             "verdict": "passed", "stage": None, "reason": None, "log": "",
             "isolation": self.isolation, "layers": list(self.layers), "accuracy_ratio": None,
             "timing": None, "stages": [asdict(stage) for stage in self.stages],
-            "seed": self.seed, "threads": self.threads,
+            "seed": self.seed, "threads": self.threads, "kind": self.kind,
         }  # fmt: skip
         match self.evaluation:
             case Failed(stage, reason, log):

@@ -40,6 +40,10 @@ class BuildFailed(Exception):
     """The source did not compile or its launch specification is wrong; the text says how."""
 
 
+class NotInterpretable(BuildFailed):
+    """Nothing can be said about the source without the device that it is for."""
+
+
 class Entry(Protocol):
     """A built kernel, ready to be called."""
 
@@ -54,11 +58,17 @@ class Backend(Protocol):
     """Turns source into something callable, in two steps that may run in two processes.
 
     Attributes:
-        suffix: Of its files.
-        devices: Kinds of device that its kernels run on, as PyTorch calls them.
+        suffix: Of the files that it reads.
+        marker: What stands in those alone, of all with that suffix; a regular expression.
+        preload: A module that the process which loads kernels should find imported.
+        emulated: Whether kernels run elsewhere than on the device that they are for.
+        devices: Kinds of device that they can be judged on, as PyTorch calls them.
     """
 
     suffix: str
+    marker: str
+    preload: str
+    emulated: bool
     devices: tuple[str, ...]
 
     def missing(self) -> str | None:

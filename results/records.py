@@ -87,6 +87,7 @@ class Verdict:
     layers: tuple[str, ...] = ()
     seed: int | None = None
     threads: int | None = None
+    kind: str = "measured"
     accuracy_ratio: float | None = None
     stages: tuple[StageResult, ...] = ()
     timing: TimingResult | None = None
@@ -102,8 +103,7 @@ class RunStarted:
     """The run's name, and all that its numbers depend on.
 
     Attributes:
-        device: ``name`` and what else the device knows of itself; if the ceilings
-            of a calibration are in it (``fma``, ``copy``), the report draws them.
+        device: What it knows of itself; the report draws ceilings (``fma``, ``copy``) in it.
     """
 
     run: str

@@ -83,6 +83,9 @@ def candidates(result: SiteResult) -> Table:
     return table
 
 
+EMULATED = "correct under emulation; without the device its speed is unknown"
+
+
 def winners(run: Run) -> Table:
     """How each searched site was decided."""
     table = _table(f"Outcome by site, measured on {run.device} (* in the model)")
@@ -137,7 +140,7 @@ def verdict_view(verdict: Verdict) -> RenderableType:
     lines: list[RenderableType] = [table] if verdict.stages else []
     if verdict.passed:
         lines.append(_plain(f"passed; {_accuracy(verdict)}", "bold green"))
-        lines.append(_timing(verdict.timing))
+        lines.append(_timing(verdict.timing) if verdict.kind == "measured" else _plain(EMULATED))
     else:
         where = f"failed at {verdict.stage or 'unknown'}: {verdict.reason or 'unknown'}"
         lines += [_plain(where, "bold red")]

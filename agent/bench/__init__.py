@@ -28,6 +28,8 @@ class Request:
         models: Whether to optimize the examples as well.
         corpus: Folder of cheats and honest kernels.
         count: Pairs of a kernel and itself to time.
+        kernelbench: A checkout of KernelBench to compare with.
+        kernelguard: Whether to compare with the installed kernelguard.
     """
 
     operations: tuple[str, ...] = ()
@@ -38,6 +40,8 @@ class Request:
     seed: int = 0
     corpus: Path = Path("tests/exploits")
     count: int = 200
+    kernelbench: Path | None = None
+    kernelguard: bool = False
 
 
 @runtime_checkable
@@ -86,11 +90,13 @@ def run(
 def request(
     operations: Sequence[str] | None, sizes: Sequence[str] | None, seconds: float,
     regimes: tuple[str, ...], models: bool, seed: int, corpus: str, count: int,
+    kernelbench: Path | None, kernelguard: bool,
 ) -> Request:  # fmt: skip
     """What the command line asked for; a name may be several, separated by commas."""
     return Request(
-        _split(operations), _split(sizes), seconds, regimes, models, seed, Path(corpus), count
-    )
+        _split(operations), _split(sizes), seconds, regimes, models, seed, Path(corpus), count,
+        kernelbench, kernelguard,
+    )  # fmt: skip
 
 
 def regimes(warm: bool, cold: bool, both: bool) -> tuple[str, ...]:

@@ -46,7 +46,7 @@ class Specimen:
     def kernel(self) -> Kernel:
         """The candidate; text that is not UTF-8 arrives as it can."""
         text = self.path.read_text(errors="surrogateescape")
-        return Kernel(backend_of(self.path), text)
+        return Kernel(backend_of(self.path, text), text)
 
 
 def specimens(folder: Path) -> list[Specimen]:

@@ -15,8 +15,9 @@ from typing import Any
 from rich.console import Group, RenderableType
 
 from kernelite.agent import tables
-from kernelite.agent.bench import Request, Say, _slowed
+from kernelite.agent.bench import Request, Say, _peers, _slowed
 from kernelite.agent.bench._judge import KERNEL, NO_TIMING, PROBLEM
+from kernelite.agent.bench._model_new import submission
 from kernelite.agent.check import TIMING
 from kernelite.agent.documents import versions
 from kernelite.errors import MachineError
@@ -32,7 +33,9 @@ SCHEMA = "kernelite.bench-harness/1"
 STRICT = Effort(rounds=0, baselines=(), policy=Policy.STRICT, replay=True)
 TIMED = replace(TIMING, baselines=("eager",), policy=Policy.STRICT)
 WRONG = Kernel("cpp", KERNEL.source.replace("y[i] /= sum", "y[i] /= sum + i"))
-REPEATS, TIMED_REPEATS = 20, 3
+REPEATS, TIMED_REPEATS, PEER_REPEATS = 20, 3, 7
+OURS = ("all stages, no timing", "all stages and timing")
+THEIRS = ("KernelBench, as a script", "KernelBench, evaluation alone")
 EVALUATIONS = 300
 SLOWED = 50
 PAIR = Effort(rounds=60, seconds=0.6, baselines=("rival",), processes=3, thorough=False)
@@ -45,9 +48,11 @@ class HarnessBench:
     def run(self, request: Request, say: Say) -> dict[str, Any]:
         """See `agent.bench.Bench`."""
         started, load = time.monotonic(), os.getloadavg()
+        peers = _peers.named(request.kernelbench, kernelguard=False)
         with closing(Server()) as server:
             costs = _costs(server)
             say("bench", "; ".join(f"{name} {s:.3f} s" for name, s in costs.items()))
+            compared = [_compared(server, peer, say) for peer in peers]
             memory = _memory(server)
             say("bench", f"{memory['grown_mib']:.1f} MiB more after {EVALUATIONS} evaluations")
             same = _claims(server, _slowed.kernel(0), request.count, say)
@@ -57,7 +62,7 @@ class HarnessBench:
         return {
             "schema": SCHEMA, "device": cpu.detect().name, "versions": versions(),
             "kind": "measured", "load": {"start": load, "end": os.getloadavg()},
-            "seconds_per_verdict": costs, "memory": memory,
+            "seconds_per_verdict": costs, "compared": compared, "memory": memory,
             "claims": {"itself": same, "3 % less work": slowed},
             "seconds": time.monotonic() - started,
         }  # fmt: skip
@@ -74,7 +79,7 @@ class HarnessBench:
         memory = document["memory"]
         text = (f"after {memory['evaluations']} evaluations: {memory['grown_mib']:.1f} MiB more in"
                 f" the judge; left behind: {memory['left']}")  # fmt: skip
-        return Group(costs, claims, tables.plain(text))
+        return Group(costs, *map(_view, document["compared"]), claims, tables.plain(text))
 
 
 def _costs(server: Server) -> dict[str, float]:
@@ -88,13 +93,52 @@ def _costs(server: Server) -> dict[str, float]:
 
 
 def _median(judge: Judge, kernel: Kernel, effort: Effort, repeats: int) -> float:
-    taken = []
-    for _ in range(repeats + 1):
-        start = time.perf_counter()
-        verdict = judge.evaluate(kernel, effort, "cpu")
-        taken.append(time.perf_counter() - start)
-        _expect(verdict, right=kernel is KERNEL)
-    return median(taken[1:])
+    return median([_seconds(judge, kernel, effort) for _ in range(repeats + 1)][1:])
+
+
+def _seconds(judge: Judge, kernel: Kernel, effort: Effort) -> float:
+    start = time.perf_counter()
+    verdict = judge.evaluate(kernel, effort, "cpu")
+    taken = time.perf_counter() - start
+    _expect(verdict, right=kernel is KERNEL)
+    return taken
+
+
+def _compared(server: Server, peer: _peers.Peer, say: Say) -> dict[str, Any]:
+    """Verdicts on one right kernel, ours and a peer's in turn; the first round builds it."""
+    rounds: list[dict[str, float]] = []
+    with closing(peer), Judge(PROBLEM, server, 1) as judge:
+        for _ in range(PEER_REPEATS + 1):
+            ours = (_seconds(judge, KERNEL, STRICT), _seconds(judge, KERNEL, TIMED))
+            both = zip((*OURS, *THEIRS), (*ours, *_their_seconds(peer)), strict=True)
+            rounds.append(dict(both))
+            say("bench", "; ".join(f"{name} {s:.3f} s" for name, s in rounds[-1].items()))
+    minute = {name: 60 / median(found[name] for found in rounds[1:]) for name in rounds[0]}
+    ratios = {a: {b: minute[a] / minute[b] for b in THEIRS} for a in OURS}
+    return {"version": peer.version, "repeats": PEER_REPEATS, "verdicts_per_minute": minute,
+            "ratios": ratios}  # fmt: skip
+
+
+def _their_seconds(peer: _peers.Peer) -> tuple[float, float]:
+    """From the start of a process to its end, and of that what their evaluation took."""
+    candidate = submission(KERNEL, PROBLEM)
+    start = time.perf_counter()
+    found = peer.ask(PROBLEM.source, candidate, _peers.LONG_S)[_peers.EVALUATION]
+    taken = time.perf_counter() - start
+    if found.outcome != _peers.Outcome.ACCEPTED:
+        raise MachineError(f"KernelBench does not accept a right softmax: {found.text}")
+    return taken, found.seconds
+
+
+def _view(compared: Mapping[str, Any]) -> RenderableType:
+    made = tables.table(
+        f"The same kernel, here and by KernelBench {compared['version']}", "what",
+        "verdicts per minute", *(f"times {name}" for name in THEIRS),
+    )  # fmt: skip
+    for name, rate in compared["verdicts_per_minute"].items():
+        ratios = compared["ratios"].get(name, {})
+        made.add_row(name, f"{rate:.1f}", *(f"{ratio:.2f}" for ratio in ratios.values()))
+    return made
 
 
 def _memory(server: Server) -> dict[str, Any]:

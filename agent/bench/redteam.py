@@ -13,7 +13,7 @@ from typing import Any
 from rich.console import Group, RenderableType
 
 from kernelite.agent import tables
-from kernelite.agent.bench import Request, Say
+from kernelite.agent.bench import Request, Say, _peers, _side_by_side
 from kernelite.agent.bench._corpus import GROUPS, HONEST, Specimen, problems, specimens
 from kernelite.agent.documents import versions
 from kernelite.errors import UsageError
@@ -29,6 +29,7 @@ PLAIN = Effort(rounds=0, baselines=())
 TIMED = Effort(rounds=10, seconds=1.0, baselines=("eager",))
 LATE = ("timing", "light")  # stages that only a timed judgement reaches
 SHORT_S, LONG_S = 1.5, 60.0
+TOLD_AFTER = 20  # files
 HOME = str(Path.home())
 Judges = Mapping[tuple[str, float], Judge]
 
@@ -43,6 +44,9 @@ class RedTeam:
             raise UsageError(f"no problem {min(missing)!r} in {request.corpus / 'problems'}")
         started = time.monotonic()
         with ExitStack() as stack:
+            peers = _peers.named(request.kernelbench, request.kernelguard)
+            for peer in peers:
+                stack.callback(peer.close)
             server = stack.enter_context(closing(Server()))
             judges = {
                 (name, patience_s): stack.enter_context(
@@ -52,9 +56,15 @@ class RedTeam:
                 for patience_s in (SHORT_S, LONG_S)
             }
             rows = [_row(judges, specimen, say) for specimen in corpus]
+            for number, (row, specimen) in enumerate(zip(rows, corpus, strict=True), 1):
+                row["peers"] = _side_by_side.ask(peers, specimen, named[specimen.problem])
+                if peers and number % TOLD_AFTER == 0:
+                    say("redteam", f"{number} of {len(rows)} put to other checkers")
         return {
             "schema": SCHEMA, "device": cpu.detect().name, "versions": versions(),
-            "summary": summary(rows), "stages": by_stage(rows), "rows": rows,
+            "summary": summary(rows), "stages": by_stage(rows),
+            "peers": _side_by_side.summary(rows) if peers else {}, "rows": rows,
+            "peer_versions": {type(peer).__name__: peer.version for peer in peers},
             "seconds": time.monotonic() - started,
         }  # fmt: skip
 
@@ -73,7 +83,8 @@ class RedTeam:
             each.add_row(stage, str(found["catches"]), str(len(found["alone"])), examples)
         wrong = [r for r in document["rows"] if r["outcome"] not in ("caught", "accepted")]
         lines = [tables.plain(f"{r['outcome']}: {r['name']}: {r['found']}", "red") for r in wrong]
-        return Group(groups, each, *lines)
+        others = [_side_by_side.view(document["peers"])] if document["peers"] else []
+        return Group(groups, each, *others, *lines)
 
 
 def effort_for(specimen: Specimen) -> Effort:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -24,6 +25,12 @@ def bench(
         str, typer.Option(help="Folder of the cheats of redteam.")
     ] = "tests/exploits",
     count: Annotated[int, typer.Option(min=1, help="Of A/A pairs in harness.")] = 200,
+    kernelbench: Annotated[
+        Path | None, typer.Option(help="Checkout of KernelBench for redteam and harness.")
+    ] = None,
+    kernelguard: Annotated[
+        bool, typer.Option("--kernelguard", help="The installed one, for redteam.")
+    ] = False,
     seed: Seed = 0,
     out: OutFile = None,
     as_json: Json = False,
@@ -32,6 +39,9 @@ def bench(
     from kernelite.agent import bench as benches
 
     regimes = benches.regimes(warm, cold, both)
-    request = benches.request(ops, sizes, seconds_per_problem, regimes, models, seed, corpus, count)
+    request = benches.request(
+        ops, sizes, seconds_per_problem, regimes, models, seed, corpus, count, kernelbench,
+        kernelguard,
+    )  # fmt: skip
     document, view = benches.run(name, request, out, say)
     answer(document, view, as_json)

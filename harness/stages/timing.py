@@ -21,6 +21,8 @@ class Time:
         """See `harness.stages.Stage`."""
         if not job.effort.rounds:
             return Skipped("not asked for")
+        if job.emulated:
+            return Skipped("emulated here: its speed is unknown")
         started = {name: job.judge.baseline(name) for name in job.effort.baselines}
         missing = [f"no {name}: {lost}" for name, lost in started.items()
                    if not isinstance(lost, Remote)]  # fmt: skip

@@ -48,6 +48,9 @@ class CppBackend:
     """Builds shared objects with g++ and calls them through ctypes."""
 
     suffix = ".cpp"
+    marker = ""
+    preload = ""
+    emulated = False
     devices = ("cpu",)
 
     def missing(self) -> str | None:

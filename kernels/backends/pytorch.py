@@ -1,28 +1,20 @@
 """Plain PyTorch: baselines, library operators and published ``ModelNew`` answers.
 
-Three forms of source, told apart by what the text defines, in this order:
-``run(*flat_arguments)``, KernelBench's ``ModelNew``, or a problem's own
-``Model``.  The last two are built from the problem's constructor arguments and
-get its state; with the line ``# kernelite: compile`` they go through
-torch.compile.
+The forms of source are those of `_python`; with the line ``# kernelite: compile``
+a class goes through torch.compile.  Extensions that ``load_inline`` compiles are
+built with the source.
 """
 
 from __future__ import annotations
 
-import os
-import sys
-from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from types import ModuleType
-from typing import Any
-
-import torch
 
 from kernelite.kernels.backends import _extensions as extensions
+from kernelite.kernels.backends import _python as python
 from kernelite.kernels.cache import cache_folder
-from kernelite.kernels.kernel import Allocate, BuildFailed, Entry, Kernel
-from kernelite.problems.problem import Signature, flat_tensors
+from kernelite.kernels.kernel import Entry, Kernel
+from kernelite.problems.problem import Signature
 
 COMPILE = "# kernelite: compile"
 
@@ -31,6 +23,9 @@ class PyTorchBackend:
     """Executes Python source; compiled ahead of time are only extensions that it asks for."""
 
     suffix = ".py"
+    marker = ""
+    preload = ""
+    emulated = False
     devices = ("cpu", "cuda")
 
     def missing(self) -> str | None:
@@ -47,113 +42,21 @@ class PyTorchBackend:
 
     def build(self, kernel: Kernel) -> Path:
         """Write the text to the cache, so that tracebacks show its lines, or what it compiles."""
-        try:
-            compile(kernel.source, "kernel.py", "exec")
-        except (SyntaxError, ValueError) as error:
-            raise BuildFailed(f"{type(error).__name__}: {error}") from error
+        python.parsed(kernel.source)
         artefact = self.artefact(kernel)
-        if not artefact.exists():
-            made = kernel.source.encode()
-            if artefact.suffix == ".zip":
-                made = extensions.compiled(lambda: _execute(kernel, artefact))
-            partial = artefact.with_suffix(f".{os.getpid()}")
-            partial.write_bytes(made)
-            os.replace(partial, artefact)
-        return artefact
+        if artefact.exists():
+            return artefact
+        if artefact.suffix == ".zip":
+            made = extensions.compiled(lambda: python.execute(kernel, artefact))
+            return python.kept(artefact, made)
+        return python.kept(artefact, kernel.source.encode())
 
     def load(self, kernel: Kernel, artefact: Path, signature: Signature) -> Entry:
         """Execute the text and wrap what it defines; see `kernels.kernel.Backend`."""
         built = artefact.suffix == ".zip"
         with extensions.archived(artefact) if built else nullcontext():
-            module = _execute(kernel, artefact)
-        function: Callable[..., Any]
-        if hasattr(module, "run"):
-            function = module.run
-        elif (kind := getattr(module, "ModelNew", getattr(module, "Model", None))) is not None:
-            function = _FromModule(kind, signature, compiled=COMPILE in kernel.source)
-        else:
-            raise BuildFailed("the source defines none of run, ModelNew, Model")
-        return _Call(function)
-
-
-def _execute(kernel: Kernel, artefact: Path) -> ModuleType:
-    module = ModuleType(f"kernel_{kernel.id}")
-    module.__file__ = str(artefact)
-    sys.modules[module.__name__] = module  # where dataclasses look for annotations
-    exec(compile(kernel.source, str(artefact), "exec"), module.__dict__)
-    return module
-
-
-class _FromModule:
-    """Calls an ``nn.Module`` class as a function of the flat arguments."""
-
-    def __init__(
-        self, kind: Callable[..., torch.nn.Module], signature: Signature, compiled: bool
-    ) -> None:
-        if signature.init_inputs is None:
-            raise BuildFailed("the problem's constructor arguments cannot leave its process")
-        self.signature = signature
-        with torch.random.fork_rng(devices=[]):
-            self.model = kind(*signature.init_inputs).eval().requires_grad_(False)
-        self.forward: Callable[..., Any] = self.model
-        if compiled:
-            self.forward = torch.compile(self.model, dynamic=False)
-        self.tensors = sum(item == {"tensor": True} for item in signature.inputs)
-        self.constants = self.tensors < len(signature.inputs)
-        self.loaded: tuple[tuple[torch.Tensor, int], ...] = ()
-
-    def __call__(self, *arguments: torch.Tensor) -> Any:
-        self._load(arguments[self.tensors :])
-        return self.forward(*self._inputs(arguments))
-
-    def differentiable(self, *arguments: torch.Tensor) -> Any:
-        """As a call, with the state as arguments that gradients flow to."""
-        state = dict(zip(self.signature.state, arguments[self.tensors :], strict=True))
-        return torch.func.functional_call(self.model, state, tuple(self._inputs(arguments)))
-
-    def _inputs(self, arguments: Sequence[torch.Tensor]) -> Sequence[Any]:
-        """Tensors and constants in the order in which the problem takes them."""
-        tensors = arguments[: self.tensors]
-        if not self.constants:
-            return tensors
-        feed, wanted = iter(tensors), self.signature.inputs
-        return [next(feed) if item == {"tensor": True} else item for item in wanted]
-
-    def _load(self, state: Sequence[torch.Tensor]) -> None:
-        """Take new state in; the same tensors in the same versions are already there."""
-        known = self.loaded
-        if len(known) == len(state) and all(
-            t is old and t._version == version
-            for t, (old, version) in zip(state, known, strict=True)
-        ):
-            return
-        named = dict(zip(self.signature.state, (t.detach() for t in state), strict=True))
-        self.model.load_state_dict(named, strict=True, assign=True)
-        self.model.requires_grad_(False)
-        self.loaded = tuple((t, t._version) for t in state)
-
-
-class _Call:
-    """Copies results into allocated outputs only when a caller asks for its own memory."""
-
-    def __init__(self, function: Callable[..., Any]) -> None:
-        self.function = function
-
-    def __call__(
-        self, arguments: Sequence[torch.Tensor], allocate: Allocate | None = None
-    ) -> list[torch.Tensor]:
-        with torch.no_grad():
-            return flat_tensors(self.function(*arguments))
-
-    def to(self, device: torch.device) -> None:
-        """Move the module, if it is one: parameters and buffers, those outside its state too."""
-        if isinstance(self.function, _FromModule):
-            self.function.model.to(device)
-
-    def differentiable(self, arguments: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-        """The outputs with their history, for gradients."""
-        function = getattr(self.function, "differentiable", self.function)
-        return flat_tensors(function(*arguments))
+            module = python.execute(kernel, artefact)
+        return python.entry(module, signature, COMPILE in kernel.source)
 
 
 BACKEND = PyTorchBackend()

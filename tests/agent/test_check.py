@@ -186,6 +186,7 @@ def test_an_unknown_workload_lists_those_there_are(tmp_path: Path) -> None:
 
 
 def test_a_suffix_that_no_backend_reads_lists_those_that_are_read(tmp_path: Path) -> None:
+    (tmp_path / "softmax.txt").write_text("")
     with pytest.raises(UsageError, match=r"\.cpp"):
         load(tmp_path / "softmax.txt")
 

@@ -59,7 +59,7 @@ def refused(one: Kernel) -> str:
 
 def test_the_backend_is_found_by_name_and_by_suffix() -> None:
     assert backend("cpp") is BACKEND
-    assert backend_of(Path("a/b.cpp")) == "cpp"
+    assert backend_of(Path("a/b.cpp"), "") == "cpp"
     assert BACKEND.missing() is None
 
 

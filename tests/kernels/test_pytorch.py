@@ -67,7 +67,7 @@ def same(found: list[torch.Tensor], instance: Instance) -> bool:
 
 def test_the_backend_is_found_by_name_and_by_suffix() -> None:
     assert backend("pytorch") is BACKEND
-    assert backend_of(Path("a/b.py")) == "pytorch"
+    assert backend_of(Path("a/b.py"), "import torch") == "pytorch"
     assert BACKEND.missing() is None
 
 
