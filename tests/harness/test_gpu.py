@@ -154,7 +154,7 @@ def test_a_kernel_against_itself_is_not_faster(judge: Judge) -> None:
 
 def test_a_kernel_that_does_its_work_four_times_is_slower(judge: Judge) -> None:
     _, ratio = of_eager(timed(judge, source(f"return [{RIGHT} for _ in range(4)][-1]")))
-    assert 0.1 < ratio.median < 0.7
+    assert 0.05 < ratio.median < 0.7
     assert ratio.upper < 0.9
 
 
@@ -180,9 +180,9 @@ def test_work_that_is_put_off_to_one_call_in_many_counts_in_full(judge: Judge) -
 def test_work_ahead_of_a_call_is_work_on_other_inputs(judge: Judge) -> None:
     body = """
     seen[x.data_ptr()] = x
-    if x.data_ptr() not in answers:
-        answers.update({at: torch.softmax(y * w, -1) for at, y in seen.items()})
-    return answers.pop(x.data_ptr())"""
+    ready = answers.get(x.data_ptr())
+    answers.update({at: torch.softmax(y * w, -1) for at, y in seen.items()})
+    return answers[x.data_ptr()] if ready is None else ready"""
     found = timed(judge, source(body.strip(), "seen, answers = {}, {}"))
     assert isinstance(found, Failed)
     assert (found.stage, found.reason) == ("timing", Reason.NUMERIC)
