@@ -3,9 +3,9 @@
 A runner sees one GPU and calls it ``cuda:0``, whichever it is.  Calls are queued behind other
 work, so that the GPU and not Python decides what they take, each between two events and after the
 filling of its inputs, in the current stream.  So nobody can work on the inputs of a call ahead of
-it.  What is left of any work when the last call is over, on whichever stream, is waited for and
-added to it: there is no place to put work that is not counted, and outputs are copied in the
-current stream, where what nobody waits for is missing.
+it, and outputs are copied in that stream, where what nobody waits for is missing.  What is left of
+any work when the last call is over, on whichever stream, is waited for and added to it.  Not
+counted is only what runs beside the filling of inputs and is over before the last call is.
 """
 
 from __future__ import annotations
