@@ -28,14 +28,5 @@ class Placement:
         """Whether it is something else than the CPU."""
         return self.device != "cpu"
 
-    @property
-    def regime(self) -> str:
-        """What timed calls find in the caches if these are not cleared.
-
-        On a CPU each call follows the filling of its inputs; on a GPU calls follow each
-        other, and what they find depends on how many fit.
-        """
-        return "back to back" if self.accelerator else "warm"
-
 
 CPU = Placement()

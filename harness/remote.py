@@ -18,7 +18,7 @@ from typing import Any, Self
 import torch
 
 from kernelite.errors import MachineError
-from kernelite.harness import watchdog, wire
+from kernelite.harness import environment, watchdog, wire
 from kernelite.harness.placement import CPU, Placement
 from kernelite.harness.verdict import Reason
 from kernelite.kernels.backends import backend
@@ -67,7 +67,7 @@ class Server:
         command += [str(theirs.fileno()), preload, str(self.memory_bytes)]
         self.process = subprocess.Popen(
             command, pass_fds=[theirs.fileno()],
-            stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log, env=_environment(),
+            stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log, env=environment.of_server(),
             start_new_session=True,
         )  # fmt: skip
         theirs.close()
@@ -219,6 +219,7 @@ class Remote(Line):
     ) -> None:  # fmt: skip
         super().__init__(server, timeout_s, backend(kernel.backend).preload)
         self.isolation, self.layers, self.own_threads = 0, tuple[str, ...](), 1
+        self.placement = placement
         self.flags: dict[str, Any] = {}
         self.load_request = {
             "do": "load", "backend": kernel.backend, "source": kernel.source,
@@ -278,23 +279,3 @@ def _death(status: int, text: str) -> str:
     if status < 0:
         return f"died of {signal.Signals(-status).name}"
     return f"ended with exit code {status}: {text}"
-
-
-def _environment() -> dict[str, str]:
-    """The environment without keys and tokens.
-
-    Idle OpenMP threads spin for 3 ms by default and would slow down the next
-    process under the clock; 10,000 turns are 0.1 ms, enough from one parallel
-    region of a kernel to the next.  The thresholds of malloc are those that glibc
-    itself arrives at in a process that has lived long: how many pages a call has
-    to fault in must not depend on what a runner happened to free before.
-    """
-    kept = ("PATH", "LD_LIBRARY_PATH", "LANG", "TMPDIR", "XDG_CACHE_HOME", "HOME", "VIRTUAL_ENV",
-            "CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "CUDA_HOME")  # fmt: skip
-    return {name: os.environ[name] for name in kept if name in os.environ} | {
-        "TORCHINDUCTOR_COMPILE_THREADS": "1",
-        "CUDA_CACHE_DISABLE": "1",  # it would lie in HOME, which no runner may write to
-        "GOMP_SPINCOUNT": "10000",
-        "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
-        "MALLOC_TRIM_THRESHOLD_": str(64 << 20),
-    }

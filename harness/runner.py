@@ -247,9 +247,7 @@ class Session:
         first, slots = header["first"], self.slots
         chosen = contents.chosen(header["seed"], header["calls"], len(slots[0][1]))
         turns = [(*slots[(first + i) % len(slots)], numbers) for i, numbers in enumerate(chosen)]
-        calls = processors.Calls(
-            self.entries[0], turns, len(slots), header["cold"], header["keep"]
-        )  # fmt: skip
+        calls = processors.Calls(self.entries[0], turns, header["cold"], header["keep"])
         switched = resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
         times = self.processor.sample(calls)
         switched = resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw - switched

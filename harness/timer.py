@@ -27,7 +27,6 @@ from kernelite.harness.clocks import Clocked, agreeing
 from kernelite.harness.contents import Contents, chosen
 from kernelite.harness.intervals import detectable, half_width, interval, logs
 from kernelite.harness.job import Effort, Job
-from kernelite.harness.placement import Placement
 from kernelite.harness.remote import Lost, Remote
 from kernelite.harness.verdict import Control, Failed, Ratio, Reason, Timing
 from kernelite.kernels.cache import cache_folder
@@ -37,8 +36,7 @@ DRAWN_BYTES, MOST_DRAWS = 128 << 20, 4
 FEWEST_ROUNDS = 10
 WARM_UPS = 4  # samples; each says better than the one before how many calls make the next
 MOST_CALLS, MOST_COLD_CALLS = 2000, 3
-#: Calls on a GPU between two waits for it, which take some 10 us each.
-MOST_TOGETHER, TOGETHER_BYTES = 64, 512 << 20
+MOST_GPU_CALLS = 256  # a GPU writes its whole cache in 0.1 ms, so cold calls are no rarer
 FEWEST_AGREEING = 4  # rounds in which both clocks must tell the same
 CHECKED = 2
 
@@ -68,13 +66,12 @@ def compare(job: Job, remote: Remote, baselines: Mapping[str, Remote]) -> Timing
         MachineError: a baseline's runner did.
     """
     effort, draws, gpu = job.effort, _draws(job), job.judge.placement.pci
-    slots = _slots(draws, job.judge.placement)
     with machine_lock():
-        candidate = _prepare(remote, draws, slots, effort)
+        candidate = _prepare(remote, draws, effort)
         others: dict[str, Clocked] = {}
         for name, baseline in baselines.items():
             try:
-                others[name] = _prepare(baseline, draws, slots, effort)
+                others[name] = _prepare(baseline, draws, effort)
             except Lost as lost:
                 baseline.close()
                 job.judge.baselines[name] = lost
@@ -93,35 +90,24 @@ def compare(job: Job, remote: Remote, baselines: Mapping[str, Remote]) -> Timing
         return failed
     seen = Control(*interval(np.array(first.samples_us), np.array(control.samples_us)))
     ratios = tuple(ratio(name, other, candidate, rounds) for name, other in others.items())
-    regime = "cold" if effort.cold else job.judge.placement.regime
+    regime = "cold" if effort.cold else "warm"
     return Timing(job.device, regime, ratios, seen, load, candidate.switches, gpu=clocks)
 
 
 def _draws(job: Job) -> list[list[torch.Tensor]]:
     """Sets of inputs as the problem draws them, as many as fit, at most four."""
-    size = _bytes(job.cases.drawn[0].tensors)
+    size = sum(t.numel() * t.element_size() for t in job.cases.drawn[0].tensors)
     return job.cases.draws(max(2, min(MOST_DRAWS, DRAWN_BYTES // max(size, 1))))
 
 
-def _slots(draws: Sequence[Sequence[torch.Tensor]], placement: Placement) -> int:
-    """How many sets of inputs to hold: on a GPU as many as are to be timed together."""
-    if not placement.accelerator:
-        return len(draws)
-    return max(len(draws), min(MOST_TOGETHER, TOGETHER_BYTES // max(_bytes(draws[0]), 1)))
-
-
-def _bytes(tensors: Sequence[torch.Tensor]) -> int:
-    return sum(t.numel() * t.element_size() for t in tensors)
-
-
-def _prepare(
-    remote: Remote, draws: Sequence[Sequence[torch.Tensor]], slots: int, effort: Effort
-) -> Clocked:
+def _prepare(remote: Remote, draws: Sequence[Sequence[torch.Tensor]], effort: Effort) -> Clocked:
     """Hand over the inputs, warm up and choose how many calls make one sample."""
     for tensors in draws:
         remote.ask({"do": "draw"}, tensors)
-    remote.ask({"do": "slots", "slots": slots})
+    remote.ask({"do": "slots", "slots": len(draws)})
     clocked, most = Clocked(remote, calls=2), MOST_COLD_CALLS if effort.cold else MOST_CALLS
+    if remote.placement.accelerator:
+        most = MOST_GPU_CALLS
     for _ in range(WARM_UPS):
         clocked.sample(0, effort.cold)
         one_s = clocked.samples_us[-1] * 1e-6

@@ -30,14 +30,12 @@ class Calls:
     """One sample.
 
     Attributes:
-        slots: How many turns that follow each other have arguments of their own.
         cold: Clear the caches before each call.
         keep: The turn whose outputs are kept; -1 for none.
     """
 
     entry: Entry
     turns: Sequence[Turn]
-    slots: int
     cold: bool
     keep: int
 
@@ -48,7 +46,7 @@ class Times:
 
     Attributes:
         between: Filling and clearing, all of it.
-        spent: By call; calls that were timed together share alike.
+        spent: By call.
         kept: Copies of the outputs that were asked for, made as soon as the call returned.
     """
 

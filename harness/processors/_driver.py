@@ -22,7 +22,6 @@ TYPES: dict[str, tuple[Any, ...]] = {
     "cuEventCreate": (ctypes.POINTER(HANDLE), ctypes.c_uint),
     "cuEventElapsedTime": (ctypes.POINTER(ctypes.c_float), HANDLE, HANDLE),
     "cuEventRecord": (HANDLE, HANDLE),
-    "cuEventSynchronize": (HANDLE,),
 }
 
 
@@ -60,28 +59,26 @@ class Driver:
         return text.value.decode()
 
 
-class Stopwatch:
-    """Time from one moment at which the whole device is idle to the next, by a pair of events.
+class Marks:
+    """Moments on the GPU's own clock, set in the default stream."""
 
-    It waits for the device, not for a stream, so work counts on whichever stream it is.
-    """
-
-    def __init__(self, driver: Driver) -> None:
+    def __init__(self, driver: Driver, count: int) -> None:
         self.driver = driver
-        self.first, self.last = HANDLE(), HANDLE()
-        for event in (self.first, self.last):
+        self.events = [HANDLE() for _ in range(count)]
+        for event in self.events:
             driver.call("cuEventCreate", ctypes.byref(event), 0)
 
-    def start(self) -> None:
-        """Wait until nothing runs, and begin."""
-        self.driver.call("cuCtxSynchronize")
-        self.driver.call("cuEventRecord", self.first, None)
+    def set(self, index: int) -> None:
+        """The moment at which all that was given to the stream so far is done."""
+        self.driver.call("cuEventRecord", self.events[index], None)
 
-    def stop(self) -> int:
-        """Wait until nothing runs; ns since the start."""
+    def wait(self) -> None:
+        """Wait for the whole device: for work on whichever stream."""
         self.driver.call("cuCtxSynchronize")
-        self.driver.call("cuEventRecord", self.last, None)
-        self.driver.call("cuEventSynchronize", self.last)
+
+    def ns(self, first: int, last: int) -> int:
+        """From one moment to another, both past; in steps of about half a microsecond."""
         elapsed_ms = ctypes.c_float()
-        self.driver.call("cuEventElapsedTime", ctypes.byref(elapsed_ms), self.first, self.last)
+        ends = self.events[first], self.events[last]
+        self.driver.call("cuEventElapsedTime", ctypes.byref(elapsed_ms), *ends)
         return round(elapsed_ms.value * NS_PER_MS)

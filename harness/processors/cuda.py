@@ -1,16 +1,16 @@
-"""An NVIDIA GPU: tensors are copied to it, and calls are timed together, by its own clock.
+"""An NVIDIA GPU: tensors are copied to it, and calls are timed by its own clock.
 
-A runner sees one GPU and calls it ``cuda:0``, whichever it is.  Calls of a sample follow each
-other without a pause, each with arguments of its own, from a moment at which the whole device is
-idle until it is idle again.  A time so holds what Python takes to launch a kernel wherever that
-takes longer than the kernel, for baseline and candidate alike, and no work on any stream gets
-past it.  Cold, there is a wait around each single call, of some 10 us, for both alike too.
+A runner sees one GPU and calls it ``cuda:0``, whichever it is.  Calls are queued behind other
+work, so that the GPU and not Python decides what they take, each between two events and after the
+filling of its inputs, in the current stream.  So nobody can work on the inputs of a call ahead of
+it, and outputs are copied in that stream, where what nobody waits for is missing.  What is left of
+any work when the last call is over, on whichever stream, is waited for and added to it.  Not
+counted is only what runs beside the filling of inputs and is over before the last call is.
 """
 
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Sequence
 from hashlib import sha256
 from typing import Any
@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from kernelite.harness.processors import Call, Calls, Times, Turn, plain
-from kernelite.harness.processors._driver import Driver, Stopwatch
+from kernelite.harness.processors._driver import Driver, Marks
 from kernelite.problems.tensors import TensorSpec
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
@@ -26,8 +26,10 @@ SMALLEST_FLUSH_BYTES = 256 << 20
 #: PyTorch serves up to 1 MiB from blocks of 2 MiB and up to 10 MiB from blocks of 20 MiB.
 POISONED_BYTES = (1 << 20,) * 4 + (9 << 20,) * 2
 NAN_BYTE = 0xFF  # NaN in each float type, -1 in each signed integer
-#: Passes over the flush buffer that keep a stream busy: about 25 ms on an H200, more elsewhere.
-BUSY_PASSES = 200
+#: Passes over the flush buffer keep a stream busy, 1 ms and 25 ms on an H200, longer elsewhere.
+LEAD_PASSES, BUSY_PASSES = 8, 200
+TOGETHER = 64  # calls that are queued within the first of these times, or little more
+BEGIN, END = 2 * TOGETHER, 2 * TOGETHER + 1  # marks behind those of the calls
 
 
 def flush_bytes(cache_bytes: int) -> int:
@@ -67,7 +69,7 @@ class Cuda:
         self.other = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
         torch.backends.cudnn.allow_tf32 = False
         driver = Driver()
-        self.watch = Stopwatch(driver)
+        self.marks = Marks(driver, END + 1)
         self.about = {"name": properties.name, "pci": driver.bus_id()}
         torch.cuda.synchronize()
 
@@ -122,30 +124,39 @@ class Cuda:
         }
 
     def sample(self, calls: Calls) -> Times:
-        """As many calls together as have arguments of their own; one, if the caches are cleared."""
-        spent, between, kept = [], 0, []
-        together = 1 if calls.cold else calls.slots
-        for first in range(0, len(calls.turns), together):
-            turns = calls.turns[first : first + together]
-            between += self._made_ready(turns, calls.cold)
-            for index, (arguments, _, _) in enumerate(turns, first):
-                results = calls.entry(arguments)
-                if index == calls.keep:
-                    kept = [result.clone() for result in plain(results, self.device)]
-            took = self.watch.stop()
-            spent += [took // len(turns)] * len(turns)
+        """Some calls at a time, as many as the GPU can be kept busy for."""
+        spent, between, kept = list[int](), 0, list[torch.Tensor]()
+        for first in range(0, len(calls.turns), TOGETHER):
+            turns = calls.turns[first : first + TOGETHER]
+            took, rest, found = self._together(calls, turns, calls.keep - first)
+            spent, between, kept = spent + took, between + rest, kept or found
         return Times(between, spent, kept)
 
-    def _made_ready(self, turns: Sequence[Turn], cold: bool) -> int:
-        """Fill the arguments, clear the caches if asked to, and start the clock; ns."""
-        before = time.perf_counter_ns()
-        for _, writes, numbers in turns:
+    def _together(
+        self, calls: Calls, turns: Sequence[Turn], keep: int
+    ) -> tuple[list[int], int, list[torch.Tensor]]:
+        """What each call took, what the rest did, and copies of the outputs of call ``keep``."""
+        kept, marks = list[torch.Tensor](), self.marks
+        marks.wait()
+        marks.set(BEGIN)
+        for _ in range(LEAD_PASSES):
+            self.flush.add_(1)
+        for index, (arguments, writes, numbers) in enumerate(turns):
             for write, (one, two) in zip(writes, numbers, strict=True):
                 write(one, two)
-        if cold:
-            self.flush.add_(1)
-        self.watch.start()
-        return time.perf_counter_ns() - before
+            if calls.cold:
+                self.flush.add_(1)
+            marks.set(2 * index)
+            results = calls.entry(arguments)
+            marks.set(2 * index + 1)
+            if index == keep:
+                kept = [result.clone() for result in plain(results, self.device)]
+        marks.wait()
+        marks.set(END)
+        marks.wait()
+        spent = [marks.ns(2 * index, 2 * index + 1) for index in range(len(turns))]
+        spent[-1] += marks.ns(2 * len(turns) - 1, END)
+        return spent, marks.ns(BEGIN, END) - sum(spent), kept
 
 
 class _Kind:

@@ -97,7 +97,7 @@ def test_outputs_of_the_call_that_was_named_are_kept_as_they_were() -> None:
         return [arguments[0]]
 
     turns = [(*slots[i % 2], numbers) for i, numbers in enumerate(contents.chosen(5, 6, 1))]
-    times = processors.opened("cpu").sample(Calls(entry, turns, 2, cold=False, keep=3))
+    times = processors.opened("cpu").sample(Calls(entry, turns, cold=False, keep=3))
     assert torch.equal(times.kept[0], seen[3])
     assert len(times.spent) == len(seen) == 6
     assert min(times.spent) > 0 < times.between
