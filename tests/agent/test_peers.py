@@ -102,8 +102,9 @@ def kernelite(*words: object) -> subprocess.CompletedProcess[str]:
         (RIGHT + "import os\nos._exit(9)\n", "error", "exit code 9"),
         (RIGHT + "import ctypes\nctypes.string_at(64)\n", "error", "SIGSEGV"),
         (RIGHT + "print('x' * (1 << 20))\n", "accepted", ""),
+        (RIGHT + "assert not torch.cuda.is_available()\n", "accepted", ""),
     ],
-    ids=["right", "wrong", "raises", "their own exception", "exits", "crashes", "prints"],
+    ids=["right", "wrong", "raises", "their own exception", "exits", "crashes", "prints", "no GPU"],
 )
 def test_a_verdict_is_theirs_and_what_is_no_verdict_stands_apart(
     peer: KernelBench, source: str, outcome: str, text: str
