@@ -41,6 +41,8 @@ def ask(peers: Sequence[Peer], specimen: Specimen, problem: Problem) -> dict[str
     timeout_s = SHORT_S if specimen.reason == Reason.TIMEOUT else LONG_S
     found: dict[str, Finding] = {}
     try:
+        if specimen.seed is not None:
+            raise Unfit("it knows a seed of our judge's")
         candidate = submission(specimen.kernel(), problem)
         for peer in peers:
             found |= peer.ask(problem.source, candidate, timeout_s)
