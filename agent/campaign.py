@@ -25,7 +25,7 @@ from kernelite.agent import survey, whole_model
 from kernelite.agent.search import CONFIRM_S, Budget, Say, SiteSearch
 from kernelite.agent.survey import Survey
 from kernelite.errors import MachineError, UsageError
-from kernelite.harness import cage
+from kernelite.harness import cage, processors
 from kernelite.harness.judge import Judge
 from kernelite.harness.remote import COMPILER, Server
 from kernelite.kernels.backends import backend
@@ -245,8 +245,11 @@ def _return_freed_memory() -> None:
 
 def _check(options: Options) -> None:
     """Refuse what cannot work before anything is written."""
-    if options.device != "cpu":
-        raise UsageError(f"no device {options.device!r} here; there is: cpu; try --device cpu")
+    if (device := processors.require(options.device)) != "cpu":
+        raise UsageError(
+            f"optimize searches kernels for the CPU only so far, not for {device};"
+            f" try --device cpu, or judge a kernel of yours: kernelite check --device {device}"
+        )
     chosen = backend("cpp" if options.backend == "all" else options.backend)
     if (missing := chosen.missing()) is not None:
         raise MachineError(missing)

@@ -13,7 +13,7 @@ from rich.console import Group, RenderableType
 
 from kernelite.agent import documents, reproduction, tables, targets
 from kernelite.errors import MachineError, UsageError
-from kernelite.harness import cage, sources
+from kernelite.harness import cage, processors, sources, trial
 from kernelite.harness.job import Effort
 from kernelite.harness.judge import Judge
 from kernelite.harness.remote import COMPILER, Server
@@ -40,6 +40,7 @@ class Request:
         seed: Of the inputs; None for a secret one.
         isolation: Least level of the cage to run at.
         failures: Folder in which a failure is kept; it gets a folder of its own.
+        device: Where it runs: ``cpu``, ``cuda`` or ``cuda:1``.
         targets: Names of GPUs to compile the kernel for as well.
     """
 
@@ -53,6 +54,7 @@ class Request:
     seed: int | None = None
     isolation: int = 0
     failures: Path = Path("runs/failures")
+    device: str = "cpu"
     targets: tuple[str, ...] = ()
 
 
@@ -73,8 +75,11 @@ def load(path: Path) -> Kernel:
     return Kernel(name, source)
 
 
-def check(kernel: Kernel, problem: Problem, effort: Effort, seed: int | None = None) -> Verdict:
-    """The judge's verdict on one kernel.
+def check(
+    kernel: Kernel, problem: Problem, effort: Effort, seed: int | None = None,
+    device: str = "cpu", isolation: int = 0,
+) -> Verdict:  # fmt: skip
+    """The judge's verdict on one kernel, run on ``device`` at ``isolation`` or above.
 
     Raises:
         UsageError: the problem's file does not run.
@@ -85,8 +90,9 @@ def check(kernel: Kernel, problem: Problem, effort: Effort, seed: int | None = N
     server = Server()
     compiler = Server(COMPILER) if "compile" in effort.baselines else None
     try:
-        with Judge(problem, server, threads, compiler, seed=seed) as judge:
-            return judge.evaluate(kernel, effort, cpu.detect().name)
+        placement = trial.placement(server, device, isolation)
+        with Judge(problem, server, threads, compiler, seed=seed, placement=placement) as judge:
+            return judge.evaluate(kernel, effort, placement.model or cpu.detect().name)
     finally:
         server.close()
         if compiler is not None:
@@ -101,19 +107,20 @@ def check_file(request: Request) -> dict[str, Any]:
         MachineError: a runner or the compiler could not do its work, or the cage is too weak.
     """
     kernel, problem = load(request.candidate), read(request.problem, request.workload)
+    device = _device(request.device, kernel)
     wanted = targets.asked(request.targets, kernel)
     cage.require(request.isolation)
     effort = replace(
         TIMING if request.timing else NO_TIMING, cold=request.cold, stages=request.stages,
         policy=_policy(request.policy),
     )  # fmt: skip
-    verdict = check(kernel, problem, effort, request.seed)
+    verdict = check(kernel, problem, effort, request.seed, device, request.isolation)
     found = sources.findings(kernel.source, kernel.backend)
     document = {
         "schema": SCHEMA, "versions": documents.versions(), "candidate": str(request.candidate),
         "kernel": kernel.id, "backend": kernel.backend,
         "problem": {"name": problem.name, "id": problem.id, "file": str(request.problem)},
-        "policy": request.policy,
+        "policy": request.policy, "device": device,
         "findings": [{"line": f.line, "what": f.what, "why": f.why, "fatal": f.fatal}
                      for f in found],
         **verdict.as_json(), "reproduction": None, "targets": [],
@@ -155,6 +162,15 @@ def explained(document: Mapping[str, Any], name: str) -> RenderableType:
     if name == "static":
         lines += [f"line {f['line']}: {f['what']}: {f['why']}" for f in document["findings"]]
     return Group(*(tables.plain(line or "") for line in lines))
+
+
+def _device(name: str, kernel: Kernel) -> str:
+    found, kinds = processors.require(name), backend(kernel.backend).devices
+    if found.partition(":")[0] not in kinds:
+        raise UsageError(
+            f"{kernel.backend} kernels cannot be judged on {found}; they can on: {', '.join(kinds)}"
+        )
+    return found
 
 
 def _policy(name: str) -> Policy:

@@ -39,6 +39,7 @@ def write(
         f"--seed {document['seed']}", f"--policy {document['policy']}",
     ]  # fmt: skip
     words += [f"--workload {problem.workload}"] if problem.workload else []
+    words += [] if document["device"] == "cpu" else [f"--device {document['device']}"]
     words += [] if document["timing"] or document["stage"] == "timing" else ["--no-timing"]
     text = README.format(
         problem=problem.name, stage=document["stage"], reason=document["reason"],

@@ -27,7 +27,7 @@ def asked(names: Sequence[str], kernel: Kernel) -> list[Target]:
     Raises:
         UsageError: a name that there is not, or a kernel that is not compiled for targets.
     """
-    found = list(dict.fromkeys(map(find, names)))
+    found = list({str(target): target for target in map(find, names)}.values())
     if found and kernel.backend != BACKEND:
         raise UsageError(
             f"--target is for the backend {BACKEND}; this kernel's is {kernel.backend}"
@@ -63,9 +63,8 @@ def _parts(one: Mapping[str, Any]) -> list[RenderableType]:
     own = [configuration["trouble"] for configuration in one["configurations"]]
     for trouble in dict.fromkeys(map(_said, filter(None, [one["trouble"], *own]))):
         parts.append(tables.plain(trouble, "red"))
-    rooms = (configuration["occupancy"] for configuration in one["configurations"])
-    for source in dict.fromkeys(room["source"] for room in rooms if room):
-        parts.append(tables.plain(f"occupancy is modelled: {source}"))
+    if any(configuration["occupancy"] for configuration in one["configurations"]):
+        parts.append(tables.plain(f"occupancy is modelled: {one['occupancy_source']}"))
     return parts
 
 
@@ -79,7 +78,7 @@ def _row(configuration: Mapping[str, Any]) -> tuple[str, ...]:
         _number(binary["registers"]),
         _number(binary["spill_store_bytes"], " B"),
         _number(configuration["shared_bytes"], " B"),
-        f"{room['share']:.0%} ({room['limit']})" if room else UNKNOWN,
+        f"{room['fraction']:.0%} ({', '.join(room['limiters'])})" if room else UNKNOWN,
         UNKNOWN if loads is None else ", ".join(f"{n} of {bits} bit" for bits, n in loads.items()),
         ", ".join(f"{name} {n}" for name, n in (binary["instructions"] or {UNKNOWN: ""}).items()),
         binary["code"] or UNKNOWN,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import struct
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from errno import EACCES, EROFS
 from pathlib import Path
@@ -26,7 +26,7 @@ EXECUTE, WRITE_FILE, READ_FILE, READ_DIR = 1, 2, 4, 8
 MAKE_CHAR, MAKE_SOCK, MAKE_BLOCK = 1 << 6, 1 << 9, 1 << 11
 REFER, TRUNCATE, IOCTL_DEV = 1 << 13, 1 << 14, 1 << 15
 FIRST = (1 << 13) - 1
-TCP, SCOPES = 3, 3
+TCP, SCOPES, SIGNALS = 3, 3, 2
 
 READ = READ_FILE | READ_DIR
 WRITE = (FIRST | REFER | TRUNCATE) & ~(EXECUTE | MAKE_CHAR | MAKE_SOCK | MAKE_BLOCK)
@@ -39,6 +39,11 @@ SYSTEM = (
     *("/proc/self", "/proc/cpuinfo", "/proc/meminfo", "/proc/stat", "/proc/filesystems"),
     *("/proc/sys/vm", "/sys/devices/system", "/sys/kernel/mm", "/sys/fs/cgroup"),
     *("/dev/zero", "/dev/random", "/dev/urandom"),
+)
+
+GPU_FACTS = (
+    *("/proc/driver/nvidia", "/proc/driver/nvidia-uvm", "/proc/devices", "/proc/modules"),
+    *("/sys/bus/pci", "/sys/class", "/sys/devices", "/sys/module"),
 )
 
 
@@ -61,17 +66,26 @@ def version() -> int:
     return 0
 
 
-def restrict(scratch: Path, readable: Iterable[Path], may_execute: bool = False) -> bool:
+def restrict(
+    scratch: Path, readable: Iterable[Path], may_execute: bool = False, gpu: bool = False,
+    talks: bool = False,
+) -> bool:  # fmt: skip
     """Put the rules on this process for good; True if it really is refused afterwards.
 
-    ``may_execute`` allows to run what is installed, as a compiler must; never the scratch folder.
+    Args:
+        scratch: May be written to.
+        readable: May be read, besides what always may.
+        may_execute: Allow to run what is installed, as a compiler must; never the scratch folder.
+        gpu: Allow NVIDIA's devices, and what CUDA reads of the machine.
+        talks: Allow TCP and sockets without a file, as far as the network reaches.
 
     Raises:
         OSError: the kernel has no Landlock, or a path of the caller's is missing.
     """
     found = version()
     rights = FIRST | (found >= 2) * REFER | (found >= 3) * TRUNCATE | (found >= 5) * IOCTL_DEV
-    fields = (rights, TCP if found >= 4 else 0, SCOPES if found >= 6 else 0)
+    fields = (rights, TCP * (found >= 4 and not talks),
+              (SIGNALS if talks else SCOPES) * (found >= 6))  # fmt: skip
     size = 8 if found < 4 else 16 if found < 6 else 24
     ruleset = syscall(CREATE_RULESET, struct.pack("QQQ", *fields), size, 0)
     try:
@@ -83,11 +97,26 @@ def restrict(scratch: Path, readable: Iterable[Path], may_execute: bool = False)
         _allow(ruleset, scratch, WRITE & rights)
         for path in DEVICES:
             _allow(ruleset, path, (WRITE_FILE | READ_FILE | TRUNCATE) & rights)
+        for path, wanted in _for_gpu() if gpu else ():
+            with suppress(FileNotFoundError, PermissionError):
+                _allow(ruleset, path, wanted & rights)
         prctl(PR_SET_NO_NEW_PRIVS, 1)
         syscall(RESTRICT_SELF, ruleset, 0)
     finally:
         os.close(ruleset)
     return _refuses(scratch)
+
+
+def _for_gpu() -> Iterator[tuple[Path, int]]:
+    """What CUDA needs besides: its devices, facts, and names for its own threads.
+
+    Without the last, cuInit fails with error 304 since driver 570 (NVIDIA/OpenShell #1486).
+    """
+    for path in Path("/dev").glob("nvidia*"):
+        yield path, READ | WRITE_FILE | IOCTL_DEV
+    for name in GPU_FACTS:
+        yield Path(name), READ
+    yield Path("/proc/self/task"), READ | WRITE_FILE | TRUNCATE
 
 
 def _allow(ruleset: int, path: Path, rights: int) -> None:

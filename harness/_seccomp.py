@@ -12,7 +12,7 @@ import os
 import platform
 import struct
 from collections.abc import Mapping, Sequence
-from errno import EINVAL, ENOSYS, EPERM
+from errno import EINVAL, ENOENT, ENOSYS, EPERM
 
 from kernelite.harness._libc import LIBC, PR_SET_NO_NEW_PRIVS, prctl, syscall
 
@@ -61,19 +61,29 @@ BY_ARGUMENT = """
 clone 56 220, prctl 157 167, fcntl 72 25, ioctl 16 29, prlimit64 302 261, sendto 44 206,
 kill 62 129, tgkill 234 131, sched_setaffinity 203 122"""
 OWN = "seccomp 317 277, clone3 435 435"
+# For CUDA: cuInit fails without a memfd (NVIDIA/OpenShell #1696), and asks for a daemon of MPS at
+# a socket, which it gets to know is not there (strace in NVIDIA/cuda-checkpoint #10).
+GPU = """
+memfd_create 319 279, mlock 149 228, mlock2 325 284, munlock 150 229, mincore 27 232,
+mbind 237 235, get_mempolicy 239 236, set_mempolicy 238 237, getsockopt 55 209, setsockopt 54 208"""
+GPU_BY_ARGUMENT = "socket 41 198, connect 42 203, ioctl 16 29"
 
 # Values that an argument may have: readable prctls and naming (names of threads and mappings);
 # ioctls that C libraries use on any descriptor (terminal questions, FIO*).
 PRCTLS = (2, 3, 15, 16, 21, 39, 0x53564D41)
 IOCTLS = (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451, 0x802C542A)
+# Terminals and sockets, by the second byte; a driver has requests of its own, without a list.
+IOCTL_KINDS = (0x5400, 0x8900)
+AF_UNIX = 1
 # F_SETOWN, F_SETSIG, F_SETOWN_EX: they make the kernel send any signal to any process.
 SIGNALLING_FCNTLS = (8, 10, 15)
 CLONE_THREAD = 0x00010000
 CLONE_NEW = 0x7E020080  # every CLONE_NEW* flag of linux/sched.h
 
 LOAD, EQUAL, SOME_BITS, ANSWER = 0x20, 0x15, 0x45, 0x06  # linux/bpf_common.h
+AND = 0x54
 ALLOW, KILL = 0x7FFF0000, 0x80000000  # linux/seccomp.h
-DENY, ABSENT = 0x00050000 | EPERM, 0x00050000 | ENOSYS
+DENY, ABSENT, NOT_THERE = 0x00050000 | EPERM, 0x00050000 | ENOSYS, 0x00050000 | ENOENT
 SET_FILTER, ALLOW_SPECULATION = 1, 4
 COLUMN = {"x86_64": 0, "aarch64": 1}
 AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
@@ -113,7 +123,20 @@ def _rules(calls: Mapping[str, bytes], table: str, column: int) -> bytes:
     )
 
 
-def _fixed(machine: str) -> bytes:
+def _for_gpu(column: int) -> bytes:
+    """What answers before the rest, in a process that uses CUDA."""
+    kinds = b"".join(_code(EQUAL, kind, 0, 1) + _code(ANSWER, DENY) for kind in IOCTL_KINDS)
+    listed = b"".join(_code(EQUAL, one, 0, 1) + _code(ANSWER, ALLOW) for one in IOCTLS)
+    checked = {
+        "socket": _one_of(0, (AF_UNIX,), ALLOW, DENY),
+        "connect": _code(ANSWER, NOT_THERE),
+        "ioctl": _argument(1) + listed + _code(AND, 0xFF00) + kinds + _code(ANSWER, ALLOW),
+    }
+    plain = dict.fromkeys(numbers(GPU, column), _code(ANSWER, ALLOW))
+    return _rules(plain, GPU, column) + _rules(checked, GPU_BY_ARGUMENT, column)
+
+
+def _fixed(machine: str, gpu: bool = False) -> bytes:
     """The filter's part that is the same for every process."""
     column = COLUMN[machine]
     thread = _argument(0) + _code(SOME_BITS, CLONE_NEW, 0, 1) + _code(ANSWER, DENY)
@@ -127,7 +150,7 @@ def _fixed(machine: str) -> bytes:
         "sendto": _null(4),  # on a connected channel that the process was given
     }
     code = _code(LOAD, 4) + _code(EQUAL, AUDIT_ARCH[machine], 1, 0) + _code(ANSWER, KILL)
-    code += _code(LOAD, 0)
+    code += _code(LOAD, 0) + (_for_gpu(column) if gpu else b"")
     for table, answer in ((FILES, ALLOW), (MEMORY_AND_THREADS, ALLOW), (REFUSED, DENY)):
         code += _rules(dict.fromkeys(numbers(table, column), _code(ANSWER, answer)), table, column)
     return code + _rules(checked, BY_ARGUMENT, column)
@@ -136,8 +159,10 @@ def _fixed(machine: str) -> bytes:
 FIXED = {machine: _fixed(machine) for machine in COLUMN if machine == platform.machine()}
 
 
-def restrict() -> bool:
+def restrict(gpu: bool = False) -> bool:
     """Put the filter on this process for good; True if it really refuses afterwards.
+
+    ``gpu`` lets CUDA start.
 
     Raises:
         OSError: the kernel has no seccomp, or forbids it here.
@@ -149,7 +174,8 @@ def restrict() -> bool:
     itself = {name: _one_of(0, (own,), ALLOW, DENY) for name in ("kill", "tgkill")}
     # Another process's CPUs are not its business: a baseline could be slowed by moving it.
     itself["sched_setaffinity"] = _one_of(0, (0, own), ALLOW, DENY)
-    code = FIXED[machine] + _rules(itself, BY_ARGUMENT, COLUMN[machine]) + _code(ANSWER, ABSENT)
+    fixed = _fixed(machine, gpu) if gpu else FIXED[machine]
+    code = fixed + _rules(itself, BY_ARGUMENT, COLUMN[machine]) + _code(ANSWER, ABSENT)
     held = ctypes.create_string_buffer(code, len(code))
     program = struct.pack("HxxxxxxQ", len(code) // 8, ctypes.addressof(held))
     prctl(PR_SET_NO_NEW_PRIVS, 1)

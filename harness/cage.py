@@ -19,9 +19,12 @@ forgets what the candidate must not have.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import resource
 import signal
+import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -35,13 +38,15 @@ from kernelite.errors import MachineError
 from kernelite.harness import _landlock, _libc, _seccomp
 
 LAYERS = ("process", "seccomp", "landlock", "namespaces")
-DESCRIPTORS = 256
+DESCRIPTORS, GPU_DESCRIPTORS = 256, 1024
+MAPPED, WRITABLE = 0, 5  # columns of /proc/self/statm, see proc(5)
 SCRATCH_BYTES = 1 << 30
 PAGE_BYTES = resource.getpagesize()
 
 # linux/sched.h
 CLONE_NEWNS, CLONE_NEWIPC, CLONE_NEWUSER = 0x00020000, 0x08000000, 0x10000000
 CLONE_NEWPID, CLONE_NEWNET = 0x20000000, 0x40000000
+SIOCSIFFLAGS, IFF_UP = 0x8914, 1  # linux/sockios.h, linux/if.h
 
 PROBE = """
 import sys
@@ -72,6 +77,8 @@ def close(
     cpu_s: float,
     layers: Sequence[str] = LAYERS,
     may_execute: bool = False,
+    gpu: bool = False,
+    talks: bool = False,
 ) -> Cage:
     """Lock the current process up and say what holds.  A layer that the machine lacks is left out.
 
@@ -82,6 +89,10 @@ def close(
         cpu_s: CPU time of all its threads from its start.
         layers: Which of `LAYERS` to try.
         may_execute: Allow to run installed programs; of use without the layer "seccomp" only.
+        gpu: Allow what CUDA needs, and count memory that is written instead of addresses: a
+            driver reserves more of those than any machine has memory.  CUDA starts behind this,
+            not before: threads that it had started already would stand outside the walls.
+        talks: Allow connections within the network that it sees, as a tool's library needs them.
 
     Raises:
         MachineError: the process has several threads, or ``scratch`` or a readable path is missing.
@@ -94,9 +105,11 @@ def close(
     # Last comes what forbids the system calls of the others.
     steps: Mapping[str, Callable[[], bool]] = {
         "namespaces": lambda: _enter_namespaces(scratch, may_execute),
-        "process": lambda: _restrict_process(memory_bytes, cpu_s),
-        "landlock": lambda: _landlock.restrict(scratch.resolve(), readable, may_execute),
-        "seccomp": _seccomp.restrict,
+        "process": lambda: _restrict_process(memory_bytes, cpu_s, gpu),
+        "landlock": lambda: _landlock.restrict(
+            scratch.resolve(), readable, may_execute, gpu, talks
+        ),
+        "seccomp": lambda: _seccomp.restrict(gpu),
     }
     active = {name for name, step in steps.items() if name in layers and _works(step)}
     os.chdir(scratch)  # it may be another folder than before
@@ -107,6 +120,17 @@ def level_of(active: Collection[str]) -> int:
     """The level that these layers make: how many there are below the first gap."""
     gaps = (level for level, name in enumerate(LAYERS) if name not in active)
     return min(gaps, default=len(LAYERS))
+
+
+def raise_loopback() -> None:
+    """Let the processes of a new network namespace talk to each other.
+
+    Raises:
+        OSError: the kernel refused.
+    """
+    request = struct.pack("16sH22x", b"lo", IFF_UP)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        fcntl.ioctl(any_socket, SIOCSIFFLAGS, request)
 
 
 def enter_own_processes() -> None:
@@ -207,20 +231,22 @@ def _works(step: Callable[[], bool]) -> bool:
         return False
 
 
-def _restrict_process(memory_bytes: int, cpu_s: float) -> bool:
+def _restrict_process(memory_bytes: int, cpu_s: float, gpu: bool) -> bool:
     with suppress(PermissionError):  # it leads a session already
         os.setsid()
     _libc.drop_capabilities()
     _libc.prctl(_libc.PR_SET_NO_NEW_PRIVS, 1)
     _libc.prctl(_libc.PR_SET_PDEATHSIG, signal.SIGKILL)
-    mapped = int(Path("/proc/self/statm").read_text().split()[0]) * PAGE_BYTES
+    pages = Path("/proc/self/statm").read_text().split()
+    mapped = int(pages[WRITABLE if gpu else MAPPED]) * PAGE_BYTES
     seconds = max(1, ceil(cpu_s))
+    descriptors = GPU_DESCRIPTORS if gpu else DESCRIPTORS
     limits = {
-        resource.RLIMIT_AS: (mapped + memory_bytes, mapped + memory_bytes),
+        resource.RLIMIT_DATA if gpu else resource.RLIMIT_AS: (mapped + memory_bytes,) * 2,
         # The first tells the judge why; the second cannot be ignored.
         resource.RLIMIT_CPU: (seconds, seconds + 1),
         resource.RLIMIT_FSIZE: (memory_bytes, memory_bytes),
-        resource.RLIMIT_NOFILE: (DESCRIPTORS, DESCRIPTORS),
+        resource.RLIMIT_NOFILE: (descriptors, descriptors),
         resource.RLIMIT_CORE: (0, 0),
     }
     for kind, limit in limits.items():

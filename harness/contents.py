@@ -21,6 +21,7 @@ import torch
 from kernelite.problems.tensors import TensorSpec
 
 Write = Callable[[int, int], object]
+Place = Callable[[torch.Tensor], torch.Tensor]
 
 FREE, ROWS, WHOLE = "free", "rows", "whole"
 SEEN = 4096  # elements that are looked at for a pattern
@@ -40,34 +41,44 @@ class Contents:
 
     Args:
         draws: Sets of input tensors, each as the problem drew it, all with the same looks.
+        place: Puts a tensor where the calls want it.  What the draws allow is found out before,
+            on the CPU, whose rounding is the judge's.
     """
 
-    def __init__(self, draws: Sequence[Sequence[torch.Tensor]]) -> None:
+    def __init__(
+        self, draws: Sequence[Sequence[torch.Tensor]], place: Place = lambda tensor: tensor
+    ) -> None:
         columns = list(zip(*draws, strict=True))
-        self.looks = [TensorSpec.of(column[0]) for column in columns]
+        self.looks, self.place = [TensorSpec.of(column[0]) for column in columns], place
         self.kinds = [kind_of(column) for column in columns]
-        self.pools = [
-            list(column) if kind == WHOLE else torch.cat([_flat(tensor) for tensor in column])
+        pools = [
+            list(column) if kind == WHOLE else [torch.cat([_flat(tensor) for tensor in column])]
             for column, kind in zip(columns, self.kinds, strict=True)
         ]
+        self.turned = [
+            kind == ROWS and _columns_alike(pool[0].reshape(-1, look.shape[-1]))
+            for look, kind, pool in zip(self.looks, self.kinds, pools, strict=True)
+        ]
+        self.pools = [[place(tensor) for tensor in pool] for pool in pools]
 
     def slot(self) -> tuple[list[torch.Tensor], list[Write]]:
         """New memory for all inputs, and what fills each of them with its two numbers."""
         tensors, writes = [], []
-        for look, kind, pool in zip(self.looks, self.kinds, self.pools, strict=True):
-            tensor = look.empty()
+        parts = zip(self.looks, self.kinds, self.pools, self.turned, strict=True)
+        for look, kind, pool, turned in parts:
+            tensor = self.place(look.empty())
             tensors.append(tensor)
-            writes.append(_writer(kind, pool, tensor))
+            writes.append(_writer(kind, pool, tensor, turned))
         return tensors, writes
 
 
-def _writer(kind: str, pool: torch.Tensor | list[torch.Tensor], tensor: torch.Tensor) -> Write:
-    if isinstance(pool, list):
+def _writer(kind: str, pools: list[torch.Tensor], tensor: torch.Tensor, turned: bool) -> Write:
+    if kind == WHOLE:
         if 0 in tensor.stride() and tensor.numel() > 1:
             tensor = tensor.as_strided(*_without_expanded(tensor))
-            pool = [one.as_strided(*_without_expanded(one)) for one in pool]
-        return lambda one, _: tensor.copy_(pool[one % len(pool)])
-    count = tensor.numel()
+            pools = [one.as_strided(*_without_expanded(one)) for one in pools]
+        return lambda one, _: tensor.copy_(pools[one % len(pools)])
+    (pool,), count = pools, tensor.numel()
     flat = _flat(tensor)
     if kind == FREE:
         spans = len(pool) - count + 1
@@ -77,12 +88,12 @@ def _writer(kind: str, pool: torch.Tensor | list[torch.Tensor], tensor: torch.Te
             flat.copy_(pool[start : start + count])
 
         return window
-    return _row_writer(pool.reshape(-1, tensor.shape[-1]), flat.reshape(-1, tensor.shape[-1]))
+    width = tensor.shape[-1]
+    return _row_writer(pool.reshape(-1, width), flat.reshape(-1, width), turned)
 
 
-def _row_writer(pool: torch.Tensor, rows: torch.Tensor) -> Write:
+def _row_writer(pool: torch.Tensor, rows: torch.Tensor, turned: bool) -> Write:
     spans, width = len(pool) - len(rows) + 1, rows.shape[1]
-    turned = _columns_alike(pool)
 
     def write(one: int, two: int) -> None:
         start, turn = one % spans, two % width if turned else 0

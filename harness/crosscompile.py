@@ -19,9 +19,10 @@ from pydantic import TypeAdapter, ValidationError
 from kernelite.errors import MachineError
 from kernelite.harness.remote import Line, Lost, Server
 from kernelite.harness.verdict import Reason
+from kernelite.kernels.devices.occupancy import Occupancy, occupancy
 from kernelite.kernels.kernel import Kernel
 from kernelite.kernels.targets import Target, check_version
-from kernelite.kernels.targets.records import Compiled, Kind, Trouble
+from kernelite.kernels.targets.records import Compiled, Configuration, Kind, Trouble
 from kernelite.problems.problem import Problem, instantiate
 from kernelite.problems.tensors import specs
 
@@ -41,9 +42,26 @@ class TargetReport:
     seconds: float
 
     def as_json(self) -> dict[str, Any]:
-        """All that is known, as JSON values."""
-        return {"target": self.target.arch, "device": self.target.device, **asdict(self.compiled),
-                "seconds": self.seconds}  # fmt: skip
+        """All that is known and what follows from it, as JSON values."""
+        limits = self.target.gpu.limits
+        granule = limits.shared_granule
+        return {
+            "target": self.target.arch, "device": self.target.gpu.name, "seconds": self.seconds,
+            **asdict(self.compiled),
+            "configurations": [self._described(one) for one in self.compiled.configurations],
+            "occupancy_source": granule and granule.source,
+        }  # fmt: skip
+
+    def occupancy(self, one: Configuration) -> Occupancy | None:
+        """Modelled; None if anything that it follows from is unknown."""
+        return occupancy(
+            self.target.gpu.limits, one.binary.registers, one.shared_bytes, one.warps,
+            one.tensor_columns or 0,
+        )  # fmt: skip
+
+    def _described(self, one: Configuration) -> dict[str, Any]:
+        room = self.occupancy(one)
+        return {**asdict(one), "occupancy": room and asdict(room)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +106,7 @@ def _one(server: Server, request: dict[str, Any], target: Target) -> TargetRepor
     start = time.perf_counter()
     with Line(server, TIMEOUT_S) as line:
         try:
-            answer, _ = line.ask({**request, "target": target.device})
+            answer, _ = line.ask({**request, "target": target.gpu.name})
             compiled = _checked(answer)
         except Lost as lost:
             if lost.kind == MachineError.__name__:

@@ -12,10 +12,13 @@ GUARD_BYTES = 64  # keeps what lies between as aligned as PyTorch's own memory
 PATTERN = 0xA5
 
 
-def guarded(spec: TensorSpec) -> tuple[torch.Tensor, torch.Tensor]:
-    """An uninitialised tensor of this look, and the guards around it."""
+def guarded(
+    spec: TensorSpec, device: torch.device | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:  # fmt: skip
+    """An uninitialised tensor of this look, and the guards around it; on the CPU if None."""
     size = -(-spec.nbytes // 8) * 8  # whole elements of any dtype
-    buffer = torch.empty(GUARD_BYTES + size + GUARD_BYTES, dtype=torch.uint8).fill_(PATTERN)
+    whole = GUARD_BYTES + size + GUARD_BYTES
+    buffer = torch.empty(whole, dtype=torch.uint8, device=device).fill_(PATTERN)
     dtype: torch.dtype = getattr(torch, spec.dtype)
     inside = buffer[GUARD_BYTES : GUARD_BYTES + size].view(dtype)
     return inside.as_strided(spec.shape, spec.stride), buffer

@@ -119,14 +119,14 @@ class Job:
         assert self.artefact is not None
         made = Remote(
             self.judge.server, self.kernel, self.artefact, signature, self.judge.threads,
-            timeout_s=self.judge.timeout_s,
+            timeout_s=self.judge.timeout_s, placement=self.judge.placement,
         )  # fmt: skip
         made.set_state(state)
         return made
 
     def call(
         self, case: Case, echo: bool = False, reuse: bool = False, slot: int = 0,
-        remote: Remote | None = None,
+        remote: Remote | None = None, late: bool = False,
     ) -> tuple[list[torch.Tensor], list[torch.Tensor]]:  # fmt: skip
         """Outputs of one call, and the arguments as they are after it if ``echo`` is asked for.
 
@@ -136,12 +136,13 @@ class Job:
             reuse: Put the inputs where those of the call before were, behind the kernel's back.
             slot: Which instance of the kernel to call.
             remote: Another runner than this evaluation's own.
+            late: On a GPU, call on a stream where the inputs arrive late.
 
         Raises:
             Lost: the call failed, or the outputs do not look as they must.
         """
         own = [*case.tensors, *case.state] if echo else []
-        header = {"do": "call", "echo": echo, "reuse": reuse, "slot": slot}
+        header = {"do": "call", "echo": echo, "reuse": reuse, "slot": slot, "late": late}
         answer, results = _ask(remote or self.runner, header, case.tensors, case.looks, own)
         count, more = answer.get("outputs"), len(own) + echo
         if type(count) is not int or count + more != len(results):

@@ -15,6 +15,7 @@ from pathlib import Path
 from kernelite.harness import building
 from kernelite.harness.cases import Cases
 from kernelite.harness.job import Effort, Job
+from kernelite.harness.placement import CPU, Placement
 from kernelite.harness.remote import CALL_TIMEOUT_S, Lost, Remote, Server
 from kernelite.harness.stages import Stage, stages
 from kernelite.harness.verdict import Failed, Passed, Reason, Skipped, StageReport, Verdict
@@ -40,14 +41,16 @@ class Judge:
         compiler: Forks the runner of the torch.compile baseline; None leaves that out.
         timeout_s: What a candidate may take to load, and for one call.
         seed: Of all inputs; drawn fresh if None, as it must be to be secret.
+        placement: Where candidates and baselines run.  Reference and oracle are computed on the
+            CPU whatever it is, so the reference's own error is what the CPU makes of its precision.
     """
 
     def __init__(
         self, problem: Problem, server: Server, threads: int, compiler: Server | None = None,
-        timeout_s: float = CALL_TIMEOUT_S, seed: int | None = None,
+        timeout_s: float = CALL_TIMEOUT_S, seed: int | None = None, placement: Placement = CPU,
     ) -> None:  # fmt: skip
         self.problem, self.server, self.threads, self.compiler = problem, server, threads, compiler
-        self.timeout_s = timeout_s
+        self.timeout_s, self.placement = timeout_s, placement
         self.seed = int.from_bytes(os.urandom(4)) if seed is None else seed
         self.cases = Cases(problem, self.seed)
         self._small: Cases | None = None
@@ -144,7 +147,7 @@ class Judge:
         try:
             remote = Remote(
                 server, kernel, self._built(kernel, caged), self.cases.instance.signature,
-                self.threads, caged,
+                self.threads, caged, placement=self.placement,
             )  # fmt: skip
         except BuildFailed as error:
             return Lost(Reason.BUILD, str(error))

@@ -19,7 +19,8 @@ from typing import Any, Self
 import torch
 
 from kernelite.errors import MachineError
-from kernelite.harness import watchdog, wire
+from kernelite.harness import environment, watchdog, wire
+from kernelite.harness.placement import CPU, Placement
 from kernelite.harness.verdict import Reason
 from kernelite.kernels.backends import backend
 from kernelite.kernels.kernel import Kernel, NotInterpretable
@@ -30,6 +31,7 @@ CALL_TIMEOUT_S = 60.0
 START_TIMEOUT_S = 120.0
 REASONS = {
     "build": Reason.BUILD, "MemoryError": Reason.MEMORY,
+    "OutOfMemoryError": Reason.MEMORY,  # of a GPU
     NotInterpretable.__name__: Reason.UNSUPPORTED,
 }  # fmt: skip
 NO_MEMORY = "can't allocate memory"  # PyTorch's allocator raises a plain RuntimeError
@@ -69,7 +71,7 @@ class Server:
         command += [str(theirs.fileno()), preload, str(self.memory_bytes)]
         self.process = subprocess.Popen(
             command, pass_fds=[theirs.fileno()],
-            stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log, env=_environment(),
+            stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log, env=environment.of_server(),
             start_new_session=True,
         )  # fmt: skip
         theirs.close()
@@ -209,6 +211,7 @@ class Remote(Line):
         isolation: Level of the cage, as it was before any of the kernel's code ran.
         layers: Names of what holds it.
         flags: `harness.flags` as it was before the kernel's code ran.
+        own_threads: How many threads it had then.
 
     Raises:
         Lost: the kernel does not load.
@@ -218,9 +221,11 @@ class Remote(Line):
     def __init__(
         self, server: Server, kernel: Kernel, artefact: Path, signature: Signature,
         threads: int, caged: bool = True, timeout_s: float = CALL_TIMEOUT_S,
+        placement: Placement = CPU,
     ) -> None:  # fmt: skip
         super().__init__(server, timeout_s, backend(kernel.backend).preload)
-        self.isolation, self.layers = 0, tuple[str, ...]()
+        self.isolation, self.layers, self.own_threads = 0, tuple[str, ...](), 1
+        self.placement = placement
         self.flags: dict[str, Any] = {}
         self.load_request = {
             "do": "load", "backend": kernel.backend, "source": kernel.source,
@@ -228,7 +233,11 @@ class Remote(Line):
         }  # fmt: skip
         try:
             if caged:
-                self._enter_cage(artefact)
+                self._enter_cage(artefact, placement)
+            if placement.accelerator:
+                request = {"do": "processor", "device": placement.device}
+                answer = self._made_ready(request, f"use {placement.device}")
+                self.own_threads = int(answer["threads"])
             self.load(signature)
         except Lost:
             self.close()
@@ -257,34 +266,22 @@ class Remote(Line):
         """
         self.ask({"do": "state", "slot": slot, "in_place": in_place}, state)
 
-    def _enter_cage(self, artefact: Path) -> None:
+    def _enter_cage(self, artefact: Path, placement: Placement) -> None:
+        answer = self._made_ready(
+            {"do": "cage", "artefact": str(artefact), "layers": placement.layers,
+             "gpu": placement.accelerator}, "be locked up",
+        )  # fmt: skip
+        self.isolation, self.layers = int(answer["isolation"]), tuple(answer["layers"])
+
+    def _made_ready(self, request: dict[str, Any], what: str) -> dict[str, Any]:
         try:
-            answer, _ = self.ask({"do": "cage", "artefact": str(artefact)})
+            return self.ask(request, timeout_s=START_TIMEOUT_S)[0]
         except Lost as lost:  # no word of the kernel's has run yet
             self.close()
-            raise MachineError(f"a runner cannot be locked up: {lost}") from lost
-        self.isolation, self.layers = int(answer["isolation"]), tuple(answer["layers"])
+            raise MachineError(f"a runner cannot {what}: {lost}") from lost
 
 
 def _death(status: int, text: str) -> str:
     if status < 0:
         return f"died of {signal.Signals(-status).name}"
     return f"ended with exit code {status}: {text}"
-
-
-def _environment() -> dict[str, str]:
-    """The environment without keys and tokens.
-
-    Idle OpenMP threads spin for 3 ms by default and would slow down the next
-    process under the clock; 10,000 turns are 0.1 ms, enough from one parallel
-    region of a kernel to the next.  The thresholds of malloc are those that glibc
-    itself arrives at in a process that has lived long: how many pages a call has
-    to fault in must not depend on what a runner happened to free before.
-    """
-    kept = ("PATH", "LD_LIBRARY_PATH", "LANG", "TMPDIR", "XDG_CACHE_HOME", "HOME", "VIRTUAL_ENV")
-    return {name: os.environ[name] for name in kept if name in os.environ} | {
-        "TORCHINDUCTOR_COMPILE_THREADS": "1",
-        "GOMP_SPINCOUNT": "10000",
-        "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
-        "MALLOC_TRIM_THRESHOLD_": str(64 << 20),
-    }

@@ -11,20 +11,30 @@ import os
 import resource
 import socket
 import sys
-import time
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
 
-from kernelite.harness import cage, contents, flags, gradients, guards, trace, watchdog, wire
+from kernelite.harness import (
+    cage,
+    contents,
+    flags,
+    gradients,
+    guards,
+    processors,
+    sanitizer,
+    trace,
+    watchdog,
+    wire,
+)
 from kernelite.kernels.backends import backend
 from kernelite.kernels.kernel import BuildFailed, Entry, Kernel
 from kernelite.problems.problem import Signature
 from kernelite.problems.tensors import TensorSpec
 
-FLUSH_BYTES = 96 << 20
 CPU_S = 600
 HELD = 4  # calls whose outputs are kept
 BUILD_LAYERS = ("namespaces", "process", "landlock")
@@ -55,7 +65,8 @@ class Session:
         self.draws: list[list[torch.Tensor]] = []
         self.slots: list[tuple[list[torch.Tensor], list[contents.Write]]] = []
         self.answers: list[list[torch.Tensor]] = []
-        self.flush: torch.Tensor | None = None
+        self.processor = processors.opened("cpu")
+        self.looks: dict[int, tuple[TensorSpec, ...]] = {}
         self.guarded: list[tuple[torch.Tensor, TensorSpec]] = []
 
     def serve(self) -> NoReturn:
@@ -78,8 +89,23 @@ class Session:
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, 1)
         os.dup2(nowhere, 2)
-        closed = cage.close(self.scratch, [Path(header["artefact"])], watchdog.limit_bytes(), CPU_S)
+        readable = [Path(header["artefact"])] if "artefact" in header else []
+        closed = cage.close(
+            self.scratch, readable, watchdog.limit_bytes(), CPU_S, header["layers"],
+            gpu=header["gpu"],
+        )  # fmt: skip
         return {"isolation": closed.level, "layers": list(closed.layers)}, []
+
+    def do_processor(self, header: dict[str, Any], _: list[torch.Tensor]) -> Any:
+        """Go over to another device than the CPU; its clock must be ready before a candidate is."""
+        self.processor = processors.opened(header["device"])
+        return {**self.processor.about, "threads": len(os.listdir("/proc/self/task"))}, []
+
+    def do_sanitize(self, header: dict[str, Any], tensors: list[torch.Tensor]) -> Any:
+        """What compute-sanitizer says of one call, in a network that ends here, by `do_cage`."""
+        cage.raise_loopback()
+        text, code = sanitizer.watch(header["tool"], header, tensors, self.scratch)
+        return {"text": text, "code": code}, []
 
     def _enter_build_cage(self) -> None:
         """The cage that lets compilers run; they find the scratch folder for all that they keep."""
@@ -107,16 +133,21 @@ class Session:
         """Load the kernel, as one more instance if ``slot`` says so."""
         kernel = Kernel(header["backend"], header["source"])
         torch.set_num_threads(header["threads"])
-        before = flags.now() if header["flags"] else {}
+        before = self._flags() if header["flags"] else {}
         signature = Signature.from_json(header["signature"])
         entry = backend(kernel.backend).load(kernel, Path(header["artefact"]), signature)
+        processors.adopt(entry, self.processor)
         slot = header.get("slot", 0)
         self.entries[slot], self.states[slot] = entry, []
+        self.looks[slot] = signature.outputs
         return {"flags": before}, []
 
     def do_flags(self, _: dict[str, Any], __: list[torch.Tensor]) -> Any:
         """What a kernel must leave as it is in the process that calls it."""
-        return {"flags": flags.now()}, []
+        return {"flags": self._flags()}, []
+
+    def _flags(self) -> dict[str, Any]:
+        return flags.now() | self.processor.flags()
 
     def do_state(self, header: dict[str, Any], tensors: list[torch.Tensor]) -> Any:
         """Hold this state for the calls that follow; ``in_place`` as load_state_dict does."""
@@ -125,8 +156,11 @@ class Session:
             for old, new in zip(self.states[slot], tensors, strict=True):
                 old.copy_(new)
         else:
-            self.states[slot] = tensors
+            self.states[slot] = self._placed(tensors)
         return {}, []
+
+    def _placed(self, tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        return [self.processor.placed(tensor) for tensor in tensors]
 
     def do_call(self, header: dict[str, Any], tensors: list[torch.Tensor]) -> Any:
         """Call once; answer the outputs and, if asked, the arguments as they are afterwards.
@@ -136,21 +170,37 @@ class Session:
         """
         if header.get("reuse"):
             tensors = [
-                _overwritten(old, new) for old, new in zip(self.inputs, tensors, strict=True)
+                self._overwritten(old, new) for old, new in zip(self.inputs, tensors, strict=True)
             ]
-        if header.get("echo") and not header.get("reuse"):
+        elif header.get("echo"):
             tensors = [self._guarded(TensorSpec.of(tensor)).copy_(tensor) for tensor in tensors]
+        else:
+            tensors = self._placed(tensors)
         self.inputs, slot = tensors, header.get("slot", 0)
-        arguments = [*tensors, *self.states[slot]]
-        results = _plain(self.entries[slot](arguments, self._poisoned))
+        results = self._called(slot, tensors, header.get("late", False))
         self.answers = [*self.answers[1 - HELD :], results]
+        arguments = [*tensors, *self.states[slot]]
         echo = [*arguments, guards.around(*self._guards())] if header.get("echo") else []
         self.guarded = []
-        return {"outputs": len(results)}, [*results, *echo]
+        return {"outputs": len(results)}, self.processor.fetched([*results, *echo])
+
+    def _called(self, slot: int, inputs: list[torch.Tensor], late: bool) -> list[torch.Tensor]:
+        entry, state = self.entries[slot], self.states[slot]
+        self.processor.poison(self.looks[slot])
+        if late:
+            return self.processor.late(lambda given: entry([*given, *state]), inputs)
+        return processors.plain(entry([*inputs, *state], self._poisoned), self.processor.device)
+
+    def _overwritten(self, old: torch.Tensor, new: torch.Tensor) -> torch.Tensor:
+        """``old`` with ``new``'s contents, if both look alike and every element is its own."""
+        if TensorSpec.of(old) != TensorSpec.of(new) or 0 in old.stride():
+            return self.processor.placed(new)
+        old.data.copy_(new)  # .data has a version counter of its own
+        return old
 
     def _guarded(self, spec: TensorSpec) -> torch.Tensor:
         """Memory of which the call's answer tells whether it was overrun."""
-        tensor, buffer = guards.guarded(spec)
+        tensor, buffer = guards.guarded(spec, self.processor.device)
         self.guarded.append((buffer, spec))
         return tensor
 
@@ -166,21 +216,24 @@ class Session:
 
     def do_trace(self, _: dict[str, Any], tensors: list[torch.Tensor]) -> Any:
         """Call once and answer how often each of PyTorch's operators was dispatched."""
+        inputs = self._placed(tensors)
         with trace.Dispatched() as dispatched:
-            self.entries[0]([*tensors, *self.states[0]])
+            self.entries[0]([*inputs, *self.states[0]])
         return {"operators": dict(dispatched.operators)}, []
 
     def do_gradients(self, header: dict[str, Any], tensors: list[torch.Tensor]) -> Any:
         """The gradients of all float arguments; behind the inputs come the cotangents."""
-        inputs, cotangents = tensors[: header["inputs"]], tensors[header["inputs"] :]
+        placed = self._placed(tensors)
+        inputs, cotangents = placed[: header["inputs"]], placed[header["inputs"] :]
         function = getattr(self.entries[0], "differentiable", None)
         if function is None:
             raise BuildFailed("kernels of this backend have no gradients")
-        return {}, gradients.of(function, [*inputs, *self.states[0]], cotangents)
+        found = gradients.of(function, [*inputs, *self.states[0]], cotangents)
+        return {}, self.processor.fetched(found)
 
     def do_held(self, header: dict[str, Any], _: list[torch.Tensor]) -> Any:
         """The outputs of the last call, or of as many calls back, as they are now."""
-        return {}, self.answers[-header["back"]]
+        return {}, self.processor.fetched(self.answers[-header["back"]])
 
     def do_draw(self, _: dict[str, Any], tensors: list[torch.Tensor]) -> Any:
         """Keep one more set of inputs as the problem drew it, for `do_slots`."""
@@ -190,7 +243,7 @@ class Session:
     def do_slots(self, header: dict[str, Any], _: list[torch.Tensor]) -> Any:
         """Make so many places for inputs of timed calls, to be filled from the draws."""
         self.inputs, self.answers = [], []
-        source = contents.Contents(self.draws)
+        source = contents.Contents(self.draws, self.processor.placed)
         made = [source.slot() for _ in range(header["slots"])]
         self.slots = [([*tensors, *self.states[0]], writes) for tensors, writes in made]
         self.draws = []
@@ -200,47 +253,15 @@ class Session:
         """Call ``calls`` times, each time with the next slot, newly filled.
 
         Answers in ns what was between the calls, all together, and what each took.
-        The outputs of the call that ``keep`` names are held; they are copied at once,
-        so that work put off shows.
+        The outputs of the call that ``keep`` names are held.
         """
-        calls, first, spent, between = header["calls"], header["first"], [], 0
-        clock, entry, slots = time.perf_counter_ns, self.entries[0], self.slots
-        if header["cold"] and self.flush is None:
-            self.flush = torch.zeros(FLUSH_BYTES, dtype=torch.uint8)
+        first, slots = header["first"], self.slots
+        chosen = contents.chosen(header["seed"], header["calls"], len(slots[0][1]))
+        turns = [(*slots[(first + i) % len(slots)], numbers) for i, numbers in enumerate(chosen)]
+        calls = processors.Calls(self.entries[0], turns, header["cold"], header["keep"])
         switched = resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
-        chosen = contents.chosen(header["seed"], calls, len(slots[0][1]))
-        for index, numbers in enumerate(chosen):
-            before = clock()
-            arguments, writes = slots[(first + index) % len(slots)]
-            for write, (one, two) in zip(writes, numbers, strict=True):
-                write(one, two)
-            if header["cold"] and self.flush is not None:
-                self.flush.add_(1)
-            start = clock()
-            results = entry(arguments)
-            end = clock()
-            spent.append(end - start)
-            between += start - before
-            if index == header["keep"]:
-                self.answers = [[result.clone() for result in _plain(results)]]
+        times = self.processor.sample(calls)
         switched = resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw - switched
-        return {"ns": [between, *spent], "switches": switched}, []
-
-
-def _plain(results: list[torch.Tensor]) -> list[torch.Tensor]:
-    """The results themselves; a subclass could put its work off until somebody looks.
-
-    Raises:
-        TypeError: one of them is more than a tensor.
-    """
-    if not all(type(result) is torch.Tensor for result in results):
-        raise TypeError("an output is not exactly a torch.Tensor")
-    return results
-
-
-def _overwritten(old: torch.Tensor, new: torch.Tensor) -> torch.Tensor:
-    """``old`` with the contents of ``new``, if both look alike and every element is its own."""
-    if TensorSpec.of(old) != TensorSpec.of(new) or 0 in old.stride():
-        return new
-    old.data.copy_(new)  # .data has a version counter of its own
-    return old
+        if header["keep"] >= 0:
+            self.answers = [times.kept]
+        return {"ns": [times.between, *times.spent], "switches": switched}, []

@@ -22,6 +22,7 @@ import numpy as np
 import torch
 
 from kernelite.errors import MachineError
+from kernelite.harness import gpu_clocks
 from kernelite.harness.clocks import Clocked, agreeing
 from kernelite.harness.contents import Contents, chosen
 from kernelite.harness.intervals import detectable, half_width, interval, logs
@@ -35,6 +36,7 @@ DRAWN_BYTES, MOST_DRAWS = 128 << 20, 4
 FEWEST_ROUNDS = 10
 WARM_UPS = 4  # samples; each says better than the one before how many calls make the next
 MOST_CALLS, MOST_COLD_CALLS = 2000, 3
+MOST_GPU_CALLS = 256  # a GPU writes its whole cache in 0.1 ms, so cold calls are no rarer
 FEWEST_AGREEING = 4  # rounds in which both clocks must tell the same
 CHECKED = 2
 
@@ -63,7 +65,7 @@ def compare(job: Job, remote: Remote, baselines: Mapping[str, Remote]) -> Timing
         Lost: the candidate's runner died under the clock.
         MachineError: a baseline's runner did.
     """
-    effort, draws = job.effort, _draws(job)
+    effort, draws, gpu = job.effort, _draws(job), job.judge.placement.pci
     with machine_lock():
         candidate = _prepare(remote, draws, effort)
         others: dict[str, Clocked] = {}
@@ -77,8 +79,9 @@ def compare(job: Job, remote: Remote, baselines: Mapping[str, Remote]) -> Timing
             return Failed("timing", Reason.CLOCK, "no baseline could be timed")
         first = next(iter(others.values()))
         control = Clocked(first.remote, first.calls, placed=None)
-        load = os.getloadavg()[0]
+        load, before = os.getloadavg()[0], gpu_clocks.read(gpu) if gpu else None
         kept = _rounds(job, candidate, others, control)
+        clocks = gpu_clocks.between(before, gpu_clocks.read(gpu)) if gpu else None
     rounds = agreeing(candidate, list(others.values()))
     if rounds.sum() < min(FEWEST_AGREEING, effort.rounds):
         text = f"the runner's clock and the judge's agree in {rounds.sum()} of {len(rounds)} rounds"
@@ -88,7 +91,7 @@ def compare(job: Job, remote: Remote, baselines: Mapping[str, Remote]) -> Timing
     seen = Control(*interval(np.array(first.samples_us), np.array(control.samples_us)))
     ratios = tuple(ratio(name, other, candidate, rounds) for name, other in others.items())
     regime = "cold" if effort.cold else "warm"
-    return Timing(job.device, regime, ratios, seen, load, candidate.switches)
+    return Timing(job.device, regime, ratios, seen, load, candidate.switches, gpu=clocks)
 
 
 def _draws(job: Job) -> list[list[torch.Tensor]]:
@@ -103,6 +106,8 @@ def _prepare(remote: Remote, draws: Sequence[Sequence[torch.Tensor]], effort: Ef
         remote.ask({"do": "draw"}, tensors)
     remote.ask({"do": "slots", "slots": len(draws)})
     clocked, most = Clocked(remote, calls=2), MOST_COLD_CALLS if effort.cold else MOST_CALLS
+    if remote.placement.accelerator:
+        most = MOST_GPU_CALLS
     for _ in range(WARM_UPS):
         clocked.sample(0, effort.cold)
         one_s = clocked.samples_us[-1] * 1e-6

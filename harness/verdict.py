@@ -11,6 +11,8 @@ Claim = Literal["faster", "slower", "no difference", "noisy"]
 SMALLEST_CLAIM = 0.01
 #: Half width of the control's interval, as a share, beyond which nothing is claimed.
 QUIET = 0.02
+#: Share of its clock that a GPU must keep for a claim.
+KEPT_CLOCK = 0.95
 
 
 class Reason(StrEnum):
@@ -94,6 +96,27 @@ class Control:
 
 
 @dataclass(frozen=True, slots=True)
+class GpuClocks:
+    """A GPU when the rounds began, warmed up, and when they ended, as NVML told.
+
+    Attributes:
+        before_mhz: Clock of its multiprocessors.
+        slowed: Why it was slower than it could be, at either moment.
+    """
+
+    before_mhz: int
+    after_mhz: int
+    before_w: float
+    after_w: float
+    slowed: tuple[str, ...]
+
+    @property
+    def steady(self) -> bool:
+        """Whether it was as fast at the end as in the beginning, and nothing held it back."""
+        return not self.slowed and self.after_mhz >= KEPT_CLOCK * self.before_mhz
+
+
+@dataclass(frozen=True, slots=True)
 class Timing:
     """Measured on this machine, against each baseline that was asked for.
 
@@ -101,6 +124,7 @@ class Timing:
         control: None where no baseline was timed twice.
         load: Of the machine, as processes that want to run, when the rounds began.
         switches: Times that the candidate lost its core to others.
+        gpu: None if it ran on none, or its clocks are unknown.
     """
 
     device: str
@@ -110,6 +134,7 @@ class Timing:
     load: float = 0.0
     switches: int = 0
     kind: Literal["measured"] = "measured"
+    gpu: GpuClocks | None = None
 
     @property
     def worst(self) -> Ratio:
@@ -123,6 +148,8 @@ class Timing:
     def claim(self, ratio: Ratio) -> Claim:
         """What may be said about a ratio: nothing if the machine was too noisy to say it."""
         if self.control is not None and not self.control.quiet:
+            return "noisy"
+        if self.gpu is not None and not self.gpu.steady:
             return "noisy"
         if ratio.lower > ratio.threshold:
             return "faster"
@@ -206,6 +233,6 @@ def timing_json(timing: Timing) -> dict[str, Any]:
         "baseline": worst.baseline, "median": worst.median, "lower": worst.lower,
         "upper": worst.upper, "kernel_us": worst.candidate_us, "baseline_us": worst.baseline_us,
         "claim": timing.claim(worst), "control": timing.control and asdict(timing.control),
-        "load": timing.load, "switches": timing.switches,
+        "load": timing.load, "switches": timing.switches, "gpu": timing.gpu and asdict(timing.gpu),
         **{r.baseline: {**asdict(r), "claim": timing.claim(r)} for r in timing.ratios},
     }  # fmt: skip

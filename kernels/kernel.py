@@ -62,12 +62,14 @@ class Backend(Protocol):
         marker: What stands in those alone, of all with that suffix; a regular expression.
         preload: A module that the process which loads kernels should find imported.
         emulated: Whether kernels run elsewhere than on the device that they are for.
+        devices: Kinds of device that they can be judged on, as PyTorch calls them.
     """
 
     suffix: str
     marker: str
     preload: str
     emulated: bool
+    devices: tuple[str, ...]
 
     def missing(self) -> str | None:
         """What this machine lacks to use the backend, in one line; None if nothing."""

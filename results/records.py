@@ -56,10 +56,9 @@ class TimingResult:
     """A kernel's measured speed-up against ``baseline``, the best one there is.
 
     Attributes:
-        kind: ``measured``, ``modelled`` or ``emulated``.
-        regime: State of the caches while measuring.
-        eager: The ratio against eager alone; None if unknown.
-        compile: The ratio against torch.compile alone; None if unknown.
+        kind: ``measured``, ``modelled`` or ``emulated``; and regime, the state of the caches.
+        eager: The ratio against eager alone, and compile against torch.compile; None if unknown.
+        gpu: `harness.verdict.GpuClocks`; None on a CPU, and where NVML could not be asked.
     """
 
     kind: str = "measured"
@@ -73,6 +72,7 @@ class TimingResult:
     baseline_us: float | None = None
     eager: Ratio | None = None
     compile: Ratio | None = None
+    gpu: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)

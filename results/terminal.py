@@ -6,7 +6,8 @@ never with the escape sequences that they may hold.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
@@ -232,7 +233,15 @@ def _timing(timing: TimingResult | None) -> Text:
     line = _plain(f"{timing.kind} on {timing.device or wording.UNKNOWN}: ")
     line.append_text(_speed(timing)).append(" against ").append_text(_baseline(timing))
     times = f"{wording.time(timing.kernel_us)} instead of {wording.time(timing.baseline_us)}"
-    return line.append(f", {times}")
+    return line.append(f", {times}").append(_clocks(timing.gpu))
+
+
+def _clocks(gpu: Mapping[str, Any] | None) -> str:
+    if gpu is None:
+        return ""
+    before, after = (gpu.get(name, wording.UNKNOWN) for name in ("before_mhz", "after_mhz"))
+    slowed = "".join(f", {why}" for why in gpu.get("slowed", ()))
+    return wording.visible(f"; its clock: {before} MHz, at the end {after} MHz{slowed}")
 
 
 def _accuracy(verdict: Verdict) -> str:

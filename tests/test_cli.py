@@ -94,6 +94,7 @@ def test_the_version_comes_as_text_and_as_json() -> None:
         (("bench", "gpu"), "there are: cpu"),
         (("bench", "cpu", "--ops", "sofmax"), "softmax"),
         (("optimize", "x.py", "--resume"), "--out FOLDER"),
+        (("optimize", "x.py", "--device", "tpu"), "no device 'tpu' here; there"),
         (("--json", "doctor"), "doctor ... --json"),
         (("report", "nowhere"), "nowhere"),
         (("archive", "list", "nowhere"), "nowhere"),

@@ -2,7 +2,8 @@
 
 A corpus is a folder with ``problems/``, ``honest/`` and one folder per group of
 cheats.  The comments of each file name its ``problem:``, may name a
-``policy:``, and for a cheat what it is ``caught:`` by: a stage and a reason.
+``policy:`` and a public ``seed:`` that it knows, and for a cheat what it is
+``caught:`` by: a stage and a reason.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ class Specimen:
     """One file of the corpus.
 
     Attributes:
+        seed: Of the inputs that it is first judged with; None for a secret one.
         stage: That must catch it; empty if it is honest.
         reason: The same for the reason.
     """
@@ -35,6 +37,7 @@ class Specimen:
     group: str
     problem: str
     policy: Policy | None
+    seed: int | None
     stage: str
     reason: str
 
@@ -82,7 +85,11 @@ def _specimen(path: Path, group: str) -> Specimen:
     stage, reason = caught if caught else ("", "")
     if reason and reason not in list(Reason):
         raise UsageError(f"{path}: no reason {reason!r}; there are: {', '.join(Reason)}")
-    return Specimen(path, group, problem, Policy(policy) if policy else None, stage, reason)
+    seed = _told(path, text, "seed")
+    return Specimen(
+        path, group, problem, Policy(policy) if policy else None, int(seed) if seed else None,
+        stage, reason,
+    )  # fmt: skip
 
 
 def _told(path: Path, text: str, field: str) -> str | None:

@@ -92,7 +92,7 @@ def evaluation(request: dict[str, Any]) -> dict[str, Any]:
     """
     start = clock()
     try:
-        vars(import_module("kernelbench.timing"))["clear_l2_cache"] = _nothing
+        vars(import_module("kernelbench.timing"))["clear_l2_cache"] = _always(None)  # a GPU's
         evaluate = import_module("kernelbench.eval").eval_kernel_against_ref
         start = clock()
         result = evaluate(
@@ -112,13 +112,19 @@ def evaluation(request: dict[str, Any]) -> dict[str, Any]:
 def _pretend_a_gpu() -> None:
     """What their evaluation asks of ``torch.cuda``, answered for a CPU."""
     torch = import_module("torch")  # starts threads, so it comes behind the cage
-    answers: dict[str, Any] = {"is_available": True, "current_device": 0, "get_device_name": "CPU"}
     nothing = ("synchronize", "set_device", "empty_cache", "reset_peak_memory_stats", "manual_seed")
-    functions = {name: _always(answer) for name, answer in answers.items()}
-    functions |= dict.fromkeys(nothing, _nothing)
-    functions |= {"device": _always(nullcontext()), "Event": Event}
+    functions: dict[str, Any] = {name: _always(None) for name in nothing}
+    functions |= {
+        "is_available": _asked_by_them, "current_device": _always(0), "Event": Event,
+        "get_device_name": _always("CPU"), "device": _always(nullcontext()),
+    }  # fmt: skip
     for name, function in functions.items():
         setattr(torch.cuda, name, function)
+
+
+def _asked_by_them() -> bool:
+    """Whether KernelBench asks for a GPU; torch.compile, say, must go on without."""
+    return str(sys._getframe(1).f_globals.get("__name__")).startswith("kernelbench")
 
 
 def _do_without(name: str) -> ModuleType:
@@ -127,7 +133,7 @@ def _do_without(name: str) -> ModuleType:
     def anything(attribute: str) -> Callable[..., None]:
         if attribute.startswith("__"):
             raise AttributeError(attribute)
-        return _nothing
+        return _always(None)
 
     module = ModuleType(name)
     vars(module)["__getattr__"] = anything
@@ -135,11 +141,8 @@ def _do_without(name: str) -> ModuleType:
 
 
 def _always(answer: Any) -> Callable[..., Any]:
+    """A new function each time: torch.compile knows functions by who they are."""
     return lambda *_, **__: answer
-
-
-def _nothing(*_: Any, **__: Any) -> None:
-    """In place of what a CPU does not need, such as emptying a GPU's cache."""
 
 
 def _told(metadata: dict[str, Any]) -> str:

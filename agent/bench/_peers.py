@@ -31,7 +31,7 @@ from kernelite.harness import cage
 LONG_S = 180.0
 STATIC, EVALUATION, SCRIPT = "KernelBench, static check", "KernelBench, evaluation", "KernelBench"
 GUARD = "kernelguard"
-PROFILE = "sol-execbench"  # all its rules, and entry points called forward and run
+STRICT = ("--profile", "strict", "--set", 'entrypoints.names=["custom_kernel", "forward", "run"]')
 NEEDED = Path("src", "kernelbench", "eval.py")
 
 
@@ -153,7 +153,7 @@ class KernelGuard(Peer):
     def ask(self, reference: str, candidate: str, timeout_s: float) -> dict[str, Finding]:
         """See `Peer`; what it calls suspicious but would not filter counts as accepted."""
         start = time.perf_counter()
-        command = [sys.executable, "-P", "-m", "kernelguard", "--api-mode", "--profile", PROFILE]
+        command = [sys.executable, "-P", "-m", "kernelguard", "--api-mode", *STRICT]
         try:
             done = subprocess.run(
                 command, input=candidate, capture_output=True, text=True, check=True,

@@ -41,6 +41,8 @@ def ask(peers: Sequence[Peer], specimen: Specimen, problem: Problem) -> dict[str
     timeout_s = SHORT_S if specimen.reason == Reason.TIMEOUT else LONG_S
     found: dict[str, Finding] = {}
     try:
+        if specimen.seed is not None:
+            raise Unfit("it knows a seed of our judge's")
         candidate = submission(specimen.kernel(), problem)
         for peer in peers:
             found |= peer.ask(problem.source, candidate, timeout_s)
@@ -66,16 +68,15 @@ def summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, dict[str, 
 
 
 def view(found: Mapping[str, Mapping[str, Mapping[str, int]]]) -> RenderableType:
-    """The summary as tables: all cheats and all honest kernels, then cheats by group."""
-    columns = [f"{kind}: {word}" for kind in ("cheats", "honest") for word in SHOWN]
-    everyone = tables.table("The same files, put to each checker", "checker", *columns)
+    """The summary as tables: all cheats, those accepted by group, and the honest kernels."""
+    cheats = tables.table("Cheats before each checker", "checker", *SHOWN)
     accepted = tables.table("Cheats accepted, of those that were put to it", "checker", *GROUPS)
+    honest = tables.table("Honest kernels before each checker", "checker", *SHOWN)
     for name, groups in found.items():
-        cheats = [groups[group] for group in GROUPS if group in groups]
-        honest = [groups[HONEST]] if HONEST in groups else []
-        everyone.add_row(name, *_cells(cheats), *_cells(honest))
+        cheats.add_row(name, *_cells([groups[group] for group in GROUPS if group in groups]))
         accepted.add_row(name, *(_share(groups.get(group, {})) for group in GROUPS))
-    return Group(everyone, accepted)
+        honest.add_row(name, *_cells([groups[HONEST]] if HONEST in groups else []))
+    return Group(cheats, accepted, honest)
 
 
 def _cells(groups: Sequence[Mapping[str, int]]) -> list[str]:

@@ -23,6 +23,7 @@ from kernelite.harness.remote import Server
 from kernelite.harness.stages import stages
 from kernelite.harness.verdict import Failed, Reason
 from kernelite.kernels.devices import cpu
+from kernelite.problems.problem import Problem
 
 SCHEMA = "kernelite.bench-redteam/1"
 PLAIN = Effort(rounds=0, baselines=())
@@ -31,7 +32,33 @@ LATE = ("timing", "light")  # stages that only a timed judgement reaches
 SHORT_S, LONG_S = 1.5, 60.0
 TOLD_AFTER = 20  # files
 HOME = str(Path.home())
-Judges = Mapping[tuple[str, float], Judge]
+
+
+class Judges:
+    """Judges over one server, made when they are first needed: by problem, patience and seed."""
+
+    def __init__(self, problems: Mapping[str, Problem]) -> None:
+        self.problems, self.stack = problems, ExitStack()
+        self.made: dict[tuple[str, float, int | None], Judge] = {}
+
+    def __enter__(self) -> Judges:
+        self.server = self.stack.enter_context(closing(Server()))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stack.close()
+
+    def of(self, specimen: Specimen) -> Judge:
+        """One with little patience for what never ends."""
+        patience_s = SHORT_S if specimen.reason == Reason.TIMEOUT else LONG_S
+        key = (specimen.problem, patience_s, specimen.seed)
+        if key not in self.made:
+            judge = Judge(
+                self.problems[specimen.problem], self.server, 1, timeout_s=patience_s,
+                seed=specimen.seed,
+            )  # fmt: skip
+            self.made[key] = self.stack.enter_context(judge)
+        return self.made[key]
 
 
 class RedTeam:
@@ -47,14 +74,7 @@ class RedTeam:
             peers = _peers.named(request.kernelbench, request.kernelguard)
             for peer in peers:
                 stack.callback(peer.close)
-            server = stack.enter_context(closing(Server()))
-            judges = {
-                (name, patience_s): stack.enter_context(
-                    Judge(problem, server, 1, timeout_s=patience_s)
-                )
-                for name, problem in named.items()
-                for patience_s in (SHORT_S, LONG_S)
-            }
+            judges = stack.enter_context(Judges(named))
             rows = [_row(judges, specimen, say) for specimen in corpus]
             for number, (row, specimen) in enumerate(zip(rows, corpus, strict=True), 1):
                 row["peers"] = _side_by_side.ask(peers, specimen, named[specimen.problem])
@@ -93,12 +113,6 @@ def effort_for(specimen: Specimen) -> Effort:
     return replace(effort, policy=specimen.policy, replay=specimen.stage == "replay")
 
 
-def judge_for(judges: Judges, specimen: Specimen) -> Judge:
-    """One with little patience for what never ends."""
-    patience_s = SHORT_S if specimen.reason == Reason.TIMEOUT else LONG_S
-    return judges[specimen.problem, patience_s]
-
-
 def summary(rows: list[dict[str, Any]]) -> dict[str, dict[str, int]]:
     """Outcomes by group."""
     found = {}
@@ -123,7 +137,7 @@ def by_stage(rows: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
 
 
 def _row(judges: Judges, specimen: Specimen, say: Say) -> dict[str, Any]:
-    judge, effort = judge_for(judges, specimen), effort_for(specimen)
+    judge, effort = judges.of(specimen), effort_for(specimen)
     found = judge.evaluate(specimen.kernel(), effort, "cpu").evaluation
     at, reason, log = "", "", ""
     if isinstance(found, Failed):

@@ -26,7 +26,8 @@ def bench(
     ] = "tests/exploits",
     count: Annotated[int, typer.Option(min=1, help="Of A/A pairs in harness.")] = 200,
     kernelbench: Annotated[
-        Path | None, typer.Option(help="Checkout of KernelBench for redteam and harness.")
+        Path | None,
+        typer.Option(help="Its checkout, for redteam and harness; cheats may write files."),
     ] = None,
     kernelguard: Annotated[
         bool, typer.Option("--kernelguard", help="The installed one, for redteam.")

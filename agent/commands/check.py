@@ -18,6 +18,7 @@ def check(
     workload: Annotated[str, typer.Option(help="One of the problem's workloads.")] = "",
     policy: Policy = "strict",
     timing: Annotated[bool, typer.Option("--timing/--no-timing")] = True,
+    device: Annotated[str, typer.Option(help="cpu, cuda or cuda:1.")] = "cpu",
     cold: Annotated[bool, typer.Option("--cold", help="Time with cold caches.")] = False,
     stages: Names = None,
     explain: Annotated[str, typer.Option(help="Say what this stage asks and found.")] = "",
@@ -43,7 +44,7 @@ def check(
 
     request = checking.Request(
         candidate, problem, workload, policy, timing, cold, tuple(checking.names(stages)), seed,
-        require_isolation, failures, tuple(checking.names(target)),
+        require_isolation, failures, device, tuple(checking.names(target)),
     )  # fmt: skip
     checking.known_stages([*request.stages, *([explain] if explain else [])])
     document = checking.check_file(request)

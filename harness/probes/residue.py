@@ -12,6 +12,7 @@ from kernelite.problems.tensors import identical
 
 DELAY_S = 0.05
 CALLS = 4
+DRIVER_THREADS = 4  # what CUDA's libraries may start at their first use
 WORKED_TICKS = 2  # of the kernel's clock, a hundredth of a second each; OpenMP spins for a while
 TICKS = slice(11, 13)  # utime and stime in /proc/PID/stat behind the name, see proc(5)
 
@@ -39,7 +40,7 @@ def probe(job: Job) -> str | Failed:
         if count > before[name]:
             return _leak(Reason.LEAK, f"{count - before[name]} more {name} after {CALLS} calls")
     # OpenMP's, and as many that PyTorch starts for a library when it is told the number.
-    given, found = 2 * job.judge.threads - 1, _held(pid)["threads"]
+    given, found = 2 * job.judge.threads - 1 + _of_driver(job), _held(pid)["threads"]
     if found > given:
         return _leak(Reason.LEAK, f"{found} threads where {given} were given")
     answer, _ = job.runner.ask({"do": "flags"})
@@ -47,6 +48,13 @@ def probe(job: Job) -> str | Failed:
     if changed:
         return _leak(Reason.LEAK, f"it changed for all: {', '.join(changed)}")
     return "nothing left behind"
+
+
+def _of_driver(job: Job) -> int:
+    """Threads that a GPU's driver started before the kernel was loaded, or starts when needed."""
+    if not job.judge.placement.accelerator:
+        return 0
+    return job.runner.own_threads - 1 + DRIVER_THREADS
 
 
 def _leak(reason: Reason, text: str) -> Failed:

@@ -23,6 +23,8 @@ class SpeedOfLight:
         """See `harness.stages.Stage`."""
         if job.timing is None:
             return Skipped("no timing was asked for")
+        if job.judge.placement.accelerator:
+            return Skipped("the ceilings of a GPU are not measured")
         known = calibrate.known(cpu.detect(job.judge.threads))
         if known is None:
             return Skipped("this machine's ceilings are unknown; measure them: kernelite calibrate")

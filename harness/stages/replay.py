@@ -22,7 +22,10 @@ class Replay:
             return Skipped("not asked for")
         first = job.judge
         effort = replace(job.effort, rounds=0, baselines=(), replay=False)
-        with Judge(first.problem, first.server, first.threads, timeout_s=first.timeout_s) as other:
+        with Judge(
+            first.problem, first.server, first.threads, timeout_s=first.timeout_s,
+            placement=first.placement,
+        ) as other:  # fmt: skip
             found = other.evaluate(job.kernel, effort, job.device).evaluation
         if isinstance(found, Failed):
             return Failed("replay", found.reason, f"{found.stage}: {found.log}")

@@ -61,9 +61,10 @@ def _of_all(found: Sequence[Timing]) -> Timing:
     worst = max(controls, key=lambda control: control.upper / control.lower, default=None)
     unequal = next((c for c in controls if not c.quiet), None)
     control: Control | None = unequal or worst
+    gpu = next((t.gpu for t in found if t.gpu and not t.gpu.steady), first.gpu)
     return replace(
         first, ratios=tuple(ratios), control=control, load=max(t.load for t in found),
-        switches=sum(t.switches for t in found),
+        switches=sum(t.switches for t in found), gpu=gpu,
     )  # fmt: skip
 
 

@@ -127,6 +127,11 @@ class _Call:
         with torch.no_grad():
             return flat_tensors(self.function(*arguments))
 
+    def to(self, device: torch.device) -> None:
+        """Move the module, if it is one: parameters and buffers, those outside its state too."""
+        if isinstance(self.function, _FromModule):
+            self.function.model.to(device)
+
     def differentiable(self, arguments: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """The outputs with their history, for gradients."""
         function = getattr(self.function, "differentiable", self.function)

@@ -51,6 +51,7 @@ class CppBackend:
     marker = ""
     preload = ""
     emulated = False
+    devices = ("cpu",)
 
     def missing(self) -> str | None:
         """A C++ compiler, if there is none."""

@@ -26,6 +26,7 @@ class PyTorchBackend:
     marker = ""
     preload = ""
     emulated = False
+    devices = ("cpu", "cuda")
 
     def missing(self) -> str | None:
         """Nothing: whoever imports this has torch."""

@@ -32,6 +32,7 @@ class TritonBackend:
     marker = r"^\s*(?:import triton|from triton)\b"
     preload = "kernelite.kernels.backends._interpreter"
     emulated = True
+    devices = ("cpu",)
 
     def missing(self) -> str | None:
         """Triton itself."""

@@ -11,54 +11,24 @@ from __future__ import annotations
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
-from kernelite.errors import MachineError, UsageError
+from kernelite.errors import MachineError
+from kernelite.kernels.devices import gpu
+from kernelite.kernels.devices.specification import Gpu
 
 #: Versions of Triton whose private names `driver` knows.
 VERSIONS = ("3.6", "3.7", "3.8", "3.9")
 
-# Shared memory in KiB of a block at most and of a multiprocessor; then per multiprocessor
-# registers, warps and blocks.  CUDA C++ Programming Guide, "Technical Specifications per Compute
-# Capability"; AMD's "CDNA 2", "CDNA 3" and "CDNA 4 Instruction Set Architecture", and for waves
-# and workgroups LLVM's AMDGPUBaseInfo.cpp: 4 SIMDs of 8 waves, 512 registers of 64 lanes each.
-ARCHITECTURES = """
-sm_80   163 164  65536 64 32
-sm_86    99 100  65536 48 16
-sm_89    99 100  65536 48 24
-sm_90   227 228  65536 64 32
-sm_100  227 228  65536 64 32
-sm_120   99 100  65536 48 24
-gfx90a   64  64 131072 32 16
-gfx942   64  64 131072 32 16
-gfx950  160 160 131072 32 16
-"""
-#: Device, architecture, multiprocessors; the first of an architecture stands for it.
-DEVICES = """
-a100 sm_80 108, a10 sm_86 72, l40s sm_89 142, rtx4090 sm_89 128, h100 sm_90 132, h200 sm_90 132,
-b200 sm_100 148, rtx5090 sm_120 170, mi210 gfx90a 104, mi250x gfx90a 110, mi300x gfx942 304,
-mi325x gfx942 304, mi355x gfx950 256"""
-
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One device, as the compilers and host code need to know it.
+    """A GPU of the tables, as compilers and host code need to know it."""
 
-    Attributes:
-        arch: ``sm_90``, ``gfx942``.
-        multiprocessors: Or compute units.
-        block_shared_bytes: Shared memory of a block at most; of a workgroup, AMD's LDS.
-        shared_bytes: Of a multiprocessor, as are the three below.
-        registers: Of 32 bits, for all threads.
-        warps: Of 32 threads, or waves of 64.
-    """
+    gpu: Gpu
 
-    device: str
-    arch: str
-    multiprocessors: int
-    block_shared_bytes: int
-    shared_bytes: int
-    registers: int
-    warps: int
-    blocks: int
+    @property
+    def arch(self) -> str:
+        """``sm_90``, ``gfx942``."""
+        return self.gpu.arch
 
     @property
     def amd(self) -> bool:
@@ -66,45 +36,35 @@ class Target:
         return self.arch.startswith("gfx")
 
     @property
-    def warp_size(self) -> int:
-        """Threads."""
-        return 64 if self.amd else 32
-
-    @property
     def capability(self) -> tuple[int, int]:
         """Major and minor, as PyTorch has them: gfx942 is 9.4, gfx90a is 9.0."""
-        digits = self.arch.removeprefix("gfx") if self.amd else self.arch.removeprefix("sm_")
-        number = digits[:2] if self.amd else digits
-        return int(number[:-1]), int(number[-1])
+        digits = self.arch.removeprefix("gfx")[:2] if self.amd else self.arch.removeprefix("sm_")
+        return int(digits[:-1]), int(digits[-1])
+
+    def limit(self, name: str) -> int:
+        """A figure of `devices.specification.Limits`; the tables have all, for every GPU."""
+        return int(getattr(self.gpu.limits, name).value)
+
+    @property
+    def multiprocessors(self) -> int | None:
+        """None for an architecture of which no device is in the tables."""
+        return None if self.gpu.multiprocessors is None else int(self.gpu.multiprocessors.value)
 
     def __str__(self) -> str:
-        return f"{self.arch} ({self.device})"
-
-
-def targets() -> list[Target]:
-    """All that are known."""
-    limits = {row.split()[0]: [int(n) for n in row.split()[1:]] for row in _rows(ARCHITECTURES)}
-    found = []
-    for device, arch, count in (entry.split() for entry in DEVICES.split(",")):
-        block, shared, *others = limits[arch]
-        found.append(Target(device, arch, int(count), block << 10, shared << 10, *others))
-    return found
+        name = self.gpu.name
+        return name if name == self.arch else f"{self.arch} ({name})"
 
 
 def find(name: str) -> Target:
-    """The target of that name: ``h200``, ``sm_90a``, ``cuda:90``, ``gfx942`` or ``hip:gfx942``.
+    """The GPU of that name; for an architecture, the first device of it in the tables.
 
     Raises:
         UsageError: there is none; the message lists those there are.
     """
-    asked = name.strip().lower().removeprefix("hip:").replace("cuda:", "sm_")
-    if asked.startswith("sm_"):
-        asked = asked.removesuffix("a")
-    known = targets()
-    for target in known:
-        if asked in (target.device, target.arch):
-            return target
-    raise UsageError(f"no target {name!r}; there are: {', '.join(map(str, known))}")
+    found = gpu.find(name)
+    if found.multiprocessors is None:
+        found = next((device for device in gpu.known() if device.arch == found.arch), found)
+    return Target(found)
 
 
 def check_version() -> str:
@@ -125,7 +85,3 @@ def check_version() -> str:
             f" there are: {', '.join(VERSIONS)}"
         )
     return found
-
-
-def _rows(table: str) -> list[str]:
-    return table.strip().splitlines()

@@ -18,9 +18,10 @@ import torch._meta_registrations  # a second that forked processes share
 
 from kernelite.kernels.backends import _python as python
 from kernelite.kernels.backends._as_cuda import pretending
+from kernelite.kernels.devices.gpu import PROBED
+from kernelite.kernels.devices.occupancy import TENSOR_COLUMNS
 from kernelite.kernels.kernel import Entry, Kernel
 from kernelite.kernels.targets import Target, amd, driver, find, nvidia
-from kernelite.kernels.targets.occupancy import TENSOR_COLUMNS, occupancy
 from kernelite.kernels.targets.records import Binary, Compiled, Configuration, Kind, Trouble
 from kernelite.kernels.targets.troubles import trouble
 from kernelite.problems.problem import Signature
@@ -83,15 +84,11 @@ def _call(entry: Entry, arguments: Sequence[TensorSpec]) -> None:
 
 
 def _configuration(build: driver.Build, target: Target, path: Path, said: Path) -> Configuration:
-    shared, warps, binary = build.fact("shared"), int(build.fact("num_warps")), _binary(build)
-    room = None
-    if binary.registers is not None and shared is not None:
-        columns = build.fact("tmem_size") or 0
-        room = occupancy(target, binary.registers, shared, warps, columns)
     return Configuration(
         build.source.name, {name: str(v)[:LONGEST_VALUE] for name, v in build.constants.items()},
-        build.arguments, warps, int(build.fact("num_stages")), list(build.grids)[:MOST_GRIDS],
-        shared, binary, room, _why_not(build, target, path, said),
+        build.arguments, int(build.fact("num_warps")), int(build.fact("num_stages")),
+        list(build.grids)[:MOST_GRIDS], build.fact("shared"), build.fact("tmem_size"),
+        _binary(build), _why_not(build, target, path, said),
     )  # fmt: skip
 
 
@@ -108,24 +105,25 @@ def _why_not(build: driver.Build, target: Target, path: Path, said: Path) -> Tro
     """Why the target cannot run the configuration; None if it can."""
     if build.error is not None:
         return trouble(build.error, path, said, compiling=True)
-    shared, columns = build.fact("shared"), build.fact("tmem_size")
-    if shared is not None and shared > target.block_shared_bytes:
-        text = f"needs {shared} bytes of shared memory; {target} has {target.block_shared_bytes}"
-        return Trouble(Kind.RESOURCES, text)
-    if columns is not None and columns > TENSOR_COLUMNS:
-        text = f"needs {columns} columns of tensor memory; {target} has {TENSOR_COLUMNS}"
-        return Trouble(Kind.RESOURCES, text)
+    for what, name, most in (
+        ("bytes of shared memory", "shared", target.limit("shared_per_block_optin")),
+        ("columns of tensor memory", "tmem_size", TENSOR_COLUMNS),
+    ):
+        needed = build.fact(name)
+        if needed is not None and needed > most:
+            return Trouble(Kind.RESOURCES, f"needs {needed} {what}; {target} has {most}")
     return None
 
 
 def _properties(target: Target) -> SimpleNamespace:
     """As `torch.cuda.get_device_properties` would answer; what is not known is not there."""
     major, minor = target.capability
-    return SimpleNamespace(
-        name=target.device, major=major, minor=minor, warp_size=target.warp_size,
-        multi_processor_count=target.multiprocessors,
-        shared_memory_per_block_optin=target.block_shared_bytes,
-        shared_memory_per_multiprocessor=target.shared_bytes,
-        max_threads_per_multi_processor=target.warps * target.warp_size,
-        regs_per_multiprocessor=target.registers, gcnArchName=target.arch,
+    made = SimpleNamespace(
+        name=target.gpu.name, major=major, minor=minor, gcnArchName=target.arch,
+        **{attribute: target.limit(name) for name, (attribute, _, __) in PROBED.items()
+           if hasattr(target.gpu.limits, name)},
     )  # fmt: skip
+    for name in ("multiprocessors", "l2", "memory"):
+        if (figure := getattr(target.gpu, name)) is not None:
+            setattr(made, PROBED[name][0], int(figure.value))
+    return made

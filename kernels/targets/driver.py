@@ -32,7 +32,6 @@ with suppress(ImportError):
 
 __all__ = ["Build", "CompilationError", "Device", "OutOfResources", "disassembler", "install"]
 
-MOST_THREADS = 1024  # of a block, on every target
 BENCHMARKED_MS = 1.0
 Grid = tuple[int, int, int]
 
@@ -124,18 +123,20 @@ class Device:
 
     def load_binary(self, *_: Any) -> tuple[int, int, int, int, int]:
         """Module, function, registers, spills and threads; nothing is loaded."""
-        return 1, 1, 0, 0, MOST_THREADS
+        return 1, 1, 0, 0, self.target.limit("threads_per_block")
 
     def unload_module(self, module: int) -> None:
         """Nothing was loaded."""
 
     def get_device_properties(self, device: int = 0) -> dict[str, int]:
-        """The limits of the target."""
-        return {
-            "max_shared_mem": self.target.block_shared_bytes, "warpSize": self.target.warp_size,
-            "max_num_regs": self.target.registers, "sm_clock_rate": 1, "mem_clock_rate": 1,
-            "multiprocessor_count": self.target.multiprocessors, "mem_bus_width": 1,
-        }  # fmt: skip
+        """The limits of the target, as far as they are known."""
+        known = {
+            "max_shared_mem": self.target.limit("shared_per_block_optin"),
+            "max_num_regs": self.target.limit("registers_per_multiprocessor"),
+            "warpSize": self.target.limit("warp_size"),
+        }
+        count = self.target.multiprocessors
+        return known if count is None else known | {"multiprocessor_count": count}
 
     def is_active(self) -> bool:
         """Always, once it is set."""
@@ -143,10 +144,10 @@ class Device:
 
     def get_current_target(self) -> Any:
         """What is compiled for, and what host code may branch on."""
-        target = self.target
-        if target.amd:
-            return GPUTarget("hip", target.arch, target.warp_size)
-        return GPUTarget("cuda", int(target.arch.removeprefix("sm_")), target.warp_size)
+        arch, threads = self.target.arch, self.target.limit("warp_size")
+        if self.target.amd:
+            return GPUTarget("hip", arch, threads)
+        return GPUTarget("cuda", int(arch.removeprefix("sm_")), threads)
 
     def get_current_device(self) -> int:
         """The only one."""

@@ -38,23 +38,6 @@ class Trouble:
 
 
 @dataclass(frozen=True, slots=True)
-class Occupancy:
-    """How many blocks fit on a multiprocessor at once; modelled.
-
-    Attributes:
-        share: Warps, of those that a multiprocessor holds at most.
-        limit: What there is no more of: ``registers``, ``shared memory``, ``tensor memory``,
-            ``warps`` or ``blocks``.
-        source: Of the formula.
-    """
-
-    blocks: int
-    share: float
-    limit: str
-    source: str
-
-
-@dataclass(frozen=True, slots=True)
 class Binary:
     """What a compiler and the machine code say; None where they do not.
 
@@ -85,6 +68,7 @@ class Configuration:
         constants: Values of ``constexpr`` parameters, and of integers that are 1.
         arguments: Types of the others; ``%16`` behind one is divisible by 16, and so compiled.
         shared_bytes: Of a block.
+        tensor_columns: Of a block's tensor memory, where there is any.
         grids: Those that it is launched with.
         trouble: None if the target can run it.
     """
@@ -96,8 +80,8 @@ class Configuration:
     stages: int
     grids: list[tuple[int, int, int]]
     shared_bytes: int | None = None
+    tensor_columns: int | None = None
     binary: Binary = Binary()
-    occupancy: Occupancy | None = None
     trouble: Trouble | None = None
 
 

@@ -88,6 +88,8 @@ def test_only_some_stages_can_be_asked(tmp_path: Path) -> None:
         (("--explain", "nothing"), "no stage 'nothing'"),
         (("--policy", "lax"), "no policy 'lax'; there are: strict, fused, free"),
         (("--require-isolation", "5"), "less than or equal to 4"),
+        (("--device", "cuda:99"), "there"),
+        (("--device", "tpu"), "no device 'tpu' here; there"),
     ],
 )
 def test_a_name_that_there_is_not_gets_one_line(

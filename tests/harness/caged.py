@@ -1,14 +1,16 @@
 """Tries, in locked-up children of a process that has imported torch, what a candidate may not do.
 
 Run as ``python -P caged.py FOLDER LIBRARY RUNS``, where RUNS is a JSON list of ``[user id, layers,
-attempts]``; no attempts means all, "forbidden" those that must fail.  Prints a JSON list with an
-object for each run: for each attempt what came of it, "done" or the error.  A process that has run
-a parallel operation must not fork, so this one only ever imports and forks.
+attempts, gpu]``; no attempts means all but those for a GPU, "forbidden" those that must fail.
+Prints a JSON list with an object for each run: for each attempt what came of it, "done" or the
+error.  A process that has run a parallel operation must not fork, so this one only ever imports
+and forks.
 """
 
 from __future__ import annotations
 
 import ctypes
+import errno
 import fcntl
 import json
 import os
@@ -18,6 +20,7 @@ import signal
 import socket
 import subprocess
 import sys
+import termios
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -178,6 +181,52 @@ PERMITTED: dict[str, Callable[[], object]] = {
 }
 
 
+def reserve_addresses() -> None:
+    """As a driver does: far more than the limit, without a byte that can be written."""
+    LIBC.mmap.restype = ctypes.c_void_p
+    private_anonymous_noreserve = 0x4022
+    length = ctypes.c_size_t(64 << 30)
+    address = LIBC.mmap(None, length, 0, private_anonymous_noreserve, -1, ctypes.c_long(0))
+    assert address != ctypes.c_void_p(-1).value, os.strerror(ctypes.get_errno())
+
+
+def name_own_thread() -> None:
+    Path(f"/proc/self/task/{threading.get_native_id()}/comm").write_text("cuda")
+
+
+def ask_for_a_daemon() -> None:
+    """As cuInit asks for MPS; it goes on if nobody is there."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as asked:
+        asked.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+        try:
+            asked.connect("/run/any/daemon")
+        except FileNotFoundError:
+            return
+    raise AssertionError("connected")
+
+
+def request_of_a_driver() -> None:
+    """The filter lets a driver's through, which a pipe does not know, and no terminal's."""
+    for request, expected in ((0x46D6, errno.ENOTTY), (termios.TIOCSTI, errno.EPERM)):
+        code = LIBC.ioctl(os.pipe()[0], ctypes.c_ulong(request), b"x")
+        assert (code, ctypes.get_errno()) == (-1, expected), request
+
+
+def many_descriptors() -> None:
+    for _ in range(600):
+        os.open(os.devnull, os.O_RDONLY)
+
+
+FOR_GPU: dict[str, Callable[[], object]] = {
+    "reserve addresses": reserve_addresses,
+    "name its own thread": name_own_thread,
+    "ask for a daemon": ask_for_a_daemon,
+    "request of a driver": request_of_a_driver,
+    "many descriptors": many_descriptors,
+    "memfd": lambda: os.close(os.memfd_create("cuda")),
+}
+
+
 def outcome(attempt: Callable[[], object]) -> str:
     try:
         attempt()
@@ -186,7 +235,7 @@ def outcome(attempt: Callable[[], object]) -> str:
     return "done"
 
 
-def in_child(user: int, layers: list[str], attempt: Callable[[], object]) -> str:
+def in_child(user: int, layers: list[str], attempt: Callable[[], object], gpu: bool) -> str:
     """What comes of an attempt in a new locked-up child; "done" if the child became another."""
     prepare(user)
     out, into = os.pipe()
@@ -196,7 +245,9 @@ def in_child(user: int, layers: list[str], attempt: Callable[[], object]) -> str
             os.setgid(user)
             os.setuid(user)
             LIBC.prctl(4, 1, 0, 0, 0)  # PR_SET_DUMPABLE, as a user's own processes are
-        cage = close(FOLDER / "scratch", [LIBRARY], memory_bytes=2 << 30, cpu_s=20, layers=layers)
+        cage = close(
+            FOLDER / "scratch", [LIBRARY], memory_bytes=2 << 30, cpu_s=20, layers=layers, gpu=gpu
+        )  # fmt: skip
         result = f"only {cage.layers}"
         if set(cage.layers) == set(layers):
             result = outcome(attempt)
@@ -222,16 +273,16 @@ def prepare(user: int) -> None:
 
 
 if __name__ == "__main__":
-    attempts = FORBIDDEN | PERMITTED
+    attempts = FORBIDDEN | PERMITTED | FOR_GPU
     reports = []
-    for user, layers, names in json.loads(sys.argv[3]):
+    for user, layers, names, gpu in json.loads(sys.argv[3]):
         if names in ([], ["forbidden"]):
-            names = list(FORBIDDEN if names else attempts)
-        found = {name: in_child(user, layers, attempts[name]) for name in names}
+            names = list(FORBIDDEN if names else attempts if gpu else FORBIDDEN | PERMITTED)
+        found = {name: in_child(user, layers, attempts[name], gpu) for name in names}
         reports.append(
             {
                 "forbidden": {name: text for name, text in found.items() if name in FORBIDDEN},
-                "permitted": {name: text for name, text in found.items() if name in PERMITTED},
+                "permitted": {name: text for name, text in found.items() if name not in FORBIDDEN},
             }
         )
     json.dump(reports, sys.stdout)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import platform
@@ -61,13 +62,14 @@ def reports(folder: Path) -> Reports:
         ["g++", "-O1", "-fopenmp", "-shared", "-fPIC", str(source), "-o", str(library)], check=True
     )
     own = os.getuid()
-    runs: dict[str, tuple[int, list[str], list[str]]] = {
-        "caged": (own, list(OFFERED), []),
-        "free": (own, [], ["forbidden"]),
-        **{layer: (own, [layer], ALONE[layer]) for layer in ALONE if layer in OFFERED},
+    runs: dict[str, tuple[int, list[str], list[str], bool]] = {
+        "caged": (own, list(OFFERED), [], False),
+        "caged for a GPU": (own, list(OFFERED), [], True),
+        "free": (own, [], ["forbidden"], False),
+        **{layer: (own, [layer], ALONE[layer], False) for layer in ALONE if layer in OFFERED},
     }
     if own == 0:
-        runs["caged nobody"] = (NOBODY, list(OFFERED), [])
+        runs["caged nobody"] = (NOBODY, list(OFFERED), [], False)
     place = folder / "place"
     place.mkdir()
     script = Path(__file__).with_name("caged.py")
@@ -100,6 +102,17 @@ def test_nothing_forbidden_can_be_done_by_an_ordinary_user(reports: Reports) -> 
         pytest.skip("only root can become another user")
     outcomes = reports["caged nobody"]["forbidden"]
     assert set(outcomes) - refused(outcomes) == set()
+
+
+@FULL
+def test_a_cage_for_a_gpu_refuses_all_but_a_socket_that_leads_nowhere(reports: Reports) -> None:
+    outcomes = reports["caged for a GPU"]["forbidden"]
+    assert set(outcomes) - refused(outcomes) == {"unix socket"}
+
+
+def test_a_cage_for_a_gpu_lets_a_driver_start(reports: Reports) -> None:
+    outcomes = reports["caged for a GPU"]["permitted"]
+    assert {name: outcomes[name] for name in refused(outcomes)} == {}
 
 
 def test_what_is_forbidden_is_possible_outside_the_cage(reports: Reports) -> None:
@@ -240,7 +253,7 @@ def test_the_numbers_of_system_calls_are_the_kernels() -> None:
     }
     tables = ",".join(
         (_seccomp.FILES, _seccomp.MEMORY_AND_THREADS, _seccomp.REFUSED, _seccomp.BY_ARGUMENT,
-         _seccomp.OWN)
+         _seccomp.OWN, _seccomp.GPU, _seccomp.GPU_BY_ARGUMENT)
     )  # fmt: skip
     checked = 0
     for column, header in headers.items():
@@ -256,9 +269,9 @@ def test_the_numbers_of_system_calls_are_the_kernels() -> None:
 
 
 def test_every_architecture_has_a_filter_that_the_kernel_would_take() -> None:
-    for machine in _seccomp.COLUMN:
-        assert len(_seccomp._fixed(machine)) % 8 == 0
-        assert len(_seccomp._fixed(machine)) // 8 < 4096 - 64
+    for machine, gpu in itertools.product(_seccomp.COLUMN, (False, True)):
+        assert len(_seccomp._fixed(machine, gpu)) % 8 == 0
+        assert len(_seccomp._fixed(machine, gpu)) // 8 < 4096 - 64
     assert platform.machine() not in _seccomp.COLUMN or platform.machine() in _seccomp.FIXED
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 
 import pytest
 
@@ -11,7 +12,7 @@ from kernelite.harness import crosscompile
 from kernelite.harness.remote import Server
 from kernelite.kernels.kernel import Kernel
 from kernelite.kernels.targets import find
-from kernelite.kernels.targets.records import Compiled, Kind, Trouble
+from kernelite.kernels.targets.records import Binary, Compiled, Kind, Trouble
 from kernelite.problems.problem import Problem
 
 pytest.importorskip("triton")
@@ -134,9 +135,6 @@ def test_a_row_kernel_is_described_for_every_target(rows: dict[str, Compiled], n
     assert 16 <= one.binary.registers <= 128
     assert (one.binary.spill_store_bytes, one.binary.spill_load_bytes) == (0, 0)
     assert one.binary.load_bits == {128: one.binary.instructions["global load"]}
-    assert one.occupancy is not None
-    assert 0.25 <= one.occupancy.share <= 1
-    assert one.occupancy.source
 
 
 @pytest.mark.parametrize(
@@ -213,7 +211,7 @@ def test_a_tile_that_one_target_has_no_shared_memory_for_is_refused_there_only(
     assert large.trouble is not None
     assert large.trouble.kind == Kind.RESOURCES
     assert large.trouble.text == (
-        f"needs {large.shared_bytes} bytes of shared memory; sm_89 (l40s) has {99 << 10}"
+        f"needs {large.shared_bytes} bytes of shared memory; sm_89 (L40S) has {99 << 10}"
     )
     assert [one.trouble for one in found["sm_80"].configurations] == [None, None]
 
@@ -246,6 +244,19 @@ def test_what_stops_the_host_code_is_a_value(
 def test_an_answer_that_the_candidate_wrote_itself_is_none(compilers: Server) -> None:
     forger = "import kernelite.kernels.targets.compiling as c\nc.asdict = lambda _: {'n': 1}\n"
     assert trouble(compilers, forger + ROWS) == crosscompile.FORGED
+
+
+def test_occupancy_follows_from_what_is_known_and_names_its_source(
+    rows: dict[str, Compiled], products: dict[str, Compiled]
+) -> None:
+    hopper = crosscompile.TargetReport(find("sm_90"), rows["sm_90"], 1.0).as_json()
+    assert 0.25 <= hopper["configurations"][0]["occupancy"]["fraction"] <= 1
+    assert "cuda_occupancy.h" in hopper["occupancy_source"]
+    blackwell = crosscompile.TargetReport(find("sm_100"), products["sm_100"], 1.0)
+    small = products["sm_100"].configurations[0]
+    assert small.tensor_columns == 64
+    assert blackwell.occupancy(small).blocks == 8
+    assert blackwell.occupancy(replace(small, binary=Binary())) is None
 
 
 def test_host_code_sees_the_target_and_not_another_one(compilers: Server) -> None:

@@ -20,9 +20,10 @@ from kernelite.problems.problem import Problem
 NO_TIMING = Effort(rounds=0, baselines=())
 STAGES = [
     "admission", "static", "build", "smoke", "shapes", "dtypes", "accuracy", "stability",
-    "determinism", "edges", "probes", "policy", "gradients", "timing", "light", "replay",
+    "determinism", "edges", "probes", "policy", "gradients", "sanitizer", "timing", "light",
+    "replay",
 ]  # fmt: skip
-NOT_ASKED = {"shapes", "dtypes", "policy", "gradients", "timing", "light", "replay"}  # fmt: skip
+NOT_ASKED = {"shapes", "dtypes", "policy", "gradients", "sanitizer", "timing", "light", "replay"}
 RUN = """
 import torch
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 from kernelite.errors import MachineError, UsageError
-from kernelite.kernels.targets import amd, check_version, find, nvidia, targets
-from kernelite.kernels.targets.occupancy import occupancy
+from kernelite.kernels.devices import gpu
+from kernelite.kernels.devices.specification import Gpu
+from kernelite.kernels.targets import amd, check_version, find, nvidia
 
 LOG = """\
 ptxas info    : Function properties for helper
@@ -72,15 +74,31 @@ def test_code_has_no_names() -> None:
         assert read("", one).code != read("", one.replace("R8", "R7").replace("v1,", "v6,")).code
 
 
-@pytest.mark.parametrize("name", ["h200", "sm_90", "sm_90a", "cuda:90", " H100 "])
-def test_a_target_has_several_names(name: str) -> None:
-    assert find(name).arch == "sm_90"
-    assert find("hip:gfx942") == find("mi300x")
+def test_an_architecture_is_a_device_of_it() -> None:
+    assert str(find("cuda:90")) == "sm_90 (H100 SXM)"
+    assert str(find("h200")) == "sm_90 (H200)"
+    assert str(find("hip:gfx942")) == "gfx942 (MI300X)"
+    assert find("sm_90").multiprocessors == 132
+    assert (str(find("sm_120")), find("sm_120").multiprocessors) == ("sm_120", None)
+
+
+@pytest.mark.parametrize(
+    ("name", "capability"),
+    [("sm_80", (8, 0)), ("sm_100", (10, 0)), ("gfx90a", (9, 0)), ("gfx950", (9, 5))],
+)
+def test_capabilities_are_pytorchs(name: str, capability: tuple[int, int]) -> None:
+    assert find(name).capability == capability
 
 
 def test_an_unknown_target_lists_those_there_are() -> None:
-    with pytest.raises(UsageError, match=r"no target 'h9000'; there are: .*sm_90 \(h200\)"):
+    with pytest.raises(UsageError, match=r"'h9000' .*there are: a100, .*h200, .*gfx942"):
         find("h9000")
+
+
+@pytest.mark.parametrize("target", gpu.architectures(), ids=lambda target: target.name)
+def test_every_limit_is_known_of_every_architecture(target: Gpu) -> None:
+    for limit in fields(target.limits):
+        assert find(target.name).limit(limit.name) >= 0
 
 
 def test_a_triton_that_is_not_known_is_said(
@@ -96,31 +114,3 @@ def test_a_triton_that_is_not_known_is_said(
 def test_what_no_tool_says_is_unknown() -> None:
     found = nvidia.read("ptxas fatal   : no such thing", nvidia.disassembled(b"", "/bin/false"))
     assert (found.registers, found.spill_store_bytes, found.instructions) == (None, None, None)
-
-
-@pytest.mark.parametrize(
-    ("name", "registers", "shared_bytes", "warps", "blocks", "limit"),
-    [
-        # 50 registers are 1,792 per warp, so 36 warps of 65,536 registers.
-        ("sm_90", 50, 16, 4, 9, "registers"),
-        # 97 KiB of 228.
-        ("sm_90", 32, 96 << 10, 4, 2, "shared memory"),
-        ("sm_80", 16, 0, 1, 32, "blocks"),
-        ("sm_89", 16, 0, 8, 6, "warps"),
-        # What LLVM says of such kernels: occupancies of 4 and 7 waves per SIMD.
-        ("gfx942", 118, 0, 4, 4, "registers"),
-        ("gfx942", 68, 0, 4, 7, "registers"),
-        ("gfx942", 68, 64 << 10, 8, 1, "shared memory"),
-    ],
-)
-def test_occupancy_is_what_fits(
-    name: str, registers: int, shared_bytes: int, warps: int, blocks: int, limit: str
-) -> None:
-    found = occupancy(find(name), registers, shared_bytes, warps)
-    assert (found.blocks, found.limit) == (blocks, limit)
-    assert found.share == blocks * warps / find(name).warps
-    assert occupancy(find(name), registers, shared_bytes, warps, tensor_columns=512).blocks == 1
-
-
-def test_every_target_is_found_by_its_own_name() -> None:
-    assert [find(target.device) for target in targets()] == targets()

@@ -58,6 +58,16 @@ def test_a_failed_verdict_names_stage_reason_log_and_isolation() -> None:
     assert "isolation level 3 (process, seccomp)" in text
 
 
+def test_a_gpus_clocks_are_told_if_they_are_known() -> None:
+    timing = {"median": 2.0, "lower": 1.9, "upper": 2.1, "device": "a GPU",
+              "gpu": {"before_mhz": 1980, "after_mhz": 1755, "slowed": ["power cap"]}}  # fmt: skip
+    text = shown(terminal.verdict_view(as_verdict({"verdict": "passed", "timing": timing})), 200)
+    assert "its clock: 1980 MHz, at the end 1755 MHz, power cap" in text
+    del timing["gpu"]
+    text = shown(terminal.verdict_view(as_verdict({"verdict": "passed", "timing": timing})), 200)
+    assert "clock" not in text
+
+
 def test_a_passed_verdict_says_what_is_unknown() -> None:
     text = shown(terminal.verdict_view(Verdict("passed")))
     assert "error against float64 unknown" in text
