@@ -1,10 +1,10 @@
 """Compares the speed of runners: interleaved, paired, with an interval and a control.
 
 Every round measures each runner once, in random order, on inputs that never
-repeat, and one baseline twice: what is between its two samples is noise, and
-no claim is made about less.  A ratio is the median of the rounds' log-ratios
-with a bootstrap interval.  Rounds go on until the interval is narrow or the
-effort is spent.
+repeat, and one of them twice, baseline and candidate in turn, as a second sample
+helps the first: what is between the two is noise, and no claim is made about
+less.  A ratio is the median of the rounds' log-ratios with a bootstrap interval.
+Rounds go on until the interval is narrow or the effort is spent.
 """
 
 from __future__ import annotations
@@ -88,7 +88,9 @@ def compare(job: Job, remote: Remote, baselines: Mapping[str, Remote]) -> Timing
         return Failed("timing", Reason.CLOCK, text)
     if failed := _checked(job, draws, kept):
         return failed
-    seen = Control(*interval(np.array(first.samples_us), np.array(control.samples_us)))
+    both = np.array([first.samples_us, candidate.samples_us])
+    twice = both[np.arange(both.shape[1]) % 2, np.arange(both.shape[1])]
+    seen = Control(*interval(twice, np.array(control.samples_us)))
     ratios = tuple(ratio(name, other, candidate, rounds) for name, other in others.items())
     regime = "cold" if effort.cold else "warm"
     return Timing(job.device, regime, ratios, seen, load, candidate.switches, gpu=clocks)
@@ -127,6 +129,8 @@ def _rounds(
     deadline = time.perf_counter() + effort.seconds
     seen: list[Kept] = []
     for number in range(effort.rounds):
+        twin = (next(iter(others.values())), candidate)[number % 2]
+        control.remote, control.calls = twin.remote, twin.calls
         for clocked in chance.sample(everyone, len(everyone)):
             looked_at = clocked is candidate and number in look_at
             keep = chance.randrange(clocked.calls) if looked_at else -1

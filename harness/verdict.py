@@ -81,7 +81,7 @@ class Ratio:
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """A baseline against itself in the same rounds: median and 95 % interval."""
+    """A process against itself in the same rounds: median and 95 % interval."""
 
     median: float
     lower: float
