@@ -195,6 +195,7 @@ def test_many_runners_leave_no_descriptor(own: Server) -> None:
         return first, second
 
     remote(own, "def run(x):\n    return x\n").close()
+    assert only_the_spare_is_left(own)
     before = opened()
     for _ in range(10):
         remote(own, "def run(x):\n    return x\n").close()
