@@ -26,7 +26,7 @@ from kernelite.kernels.backends import backend
 from kernelite.kernels.kernel import Kernel, NotInterpretable
 from kernelite.problems.problem import Signature
 
-COMPILER = "torch._dynamo,torch._inductor.compile_fx"
+COMPILER = "kernelite.harness.compiler"
 CALL_TIMEOUT_S = 60.0
 START_TIMEOUT_S = 120.0
 REASONS = {
