@@ -48,6 +48,13 @@ class FolderLock:
     def release(self) -> None:
         """Let others in; harmless if it was released before."""
         if self._file is not None:
+            # A child that was just forked may not have closed its copy yet.
+            fcntl.flock(self._file, fcntl.LOCK_UN)
+            self.forget()
+
+    def forget(self) -> None:
+        """Close this process's copy; the lock stays with those that have another."""
+        if self._file is not None:
             os.close(self._file)
             self._file = None
 
@@ -58,7 +65,7 @@ _held: WeakSet[FolderLock] = WeakSet()
 def _drop_in_child() -> None:
     """A forked child shares the lock and would keep it alive after a kill -9 of its parent."""
     for lock in list(_held):
-        lock.release()
+        lock.forget()
 
 
 os.register_at_fork(after_in_child=_drop_in_child)
