@@ -18,6 +18,7 @@ from torch.utils import _pytree as pytree
 
 from kernelite.harness import oracle
 from kernelite.harness.distributions import EXTREME, ORDINARY, Change
+from kernelite.harness.verdict import Failed
 from kernelite.problems.demands import Demands, demands
 from kernelite.problems.problem import Instance, Problem, execute, flat_tensors, instantiate
 from kernelite.problems.tensors import TensorSpec, specs
@@ -61,6 +62,7 @@ class Cases:
         self.demands: Demands = demands(self.module)
         self._cases: dict[str, Case | None] = {}
         self._held_bytes = 0
+        self.admitted: str | Failed | None = None  # what the first candidate was told
 
     @cached_property
     def instance(self) -> Instance:

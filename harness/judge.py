@@ -56,7 +56,6 @@ class Judge:
         self._small: Cases | None = None
         self.baselines: dict[str, Remote | Lost] = {}
         self.rivals: dict[str, Kernel] = {}
-        self.admitted: str | Failed | None = None
 
     def __enter__(self) -> Judge:
         return self

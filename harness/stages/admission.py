@@ -18,9 +18,9 @@ class Admission:
 
     def run(self, job: Job) -> str | Failed:
         """See `harness.stages.Stage`."""
-        if job.judge.admitted is None:
-            job.judge.admitted = self._admit(job)
-        return job.judge.admitted
+        if job.cases.admitted is None:
+            job.cases.admitted = self._admit(job)
+        return job.cases.admitted
 
     def _admit(self, job: Job) -> str | Failed:
         cases = job.cases

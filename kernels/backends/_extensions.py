@@ -99,7 +99,9 @@ def _load(archive: Path, name: str, cpp_sources: Any, *args: Any, **options: Any
     key = _key(name, cpp_sources, args, options)
     with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(archive) as file:
         if key not in file.namelist():
-            raise BuildFailed(f"load_inline of {name!r} was not called alike when it was built")
+            raise BuildFailed(
+                f"load_inline({name!r}) must be called at the top of the file, always alike"
+            )
         library = Path(file.extract(key, folder))
         spec = spec_from_file_location(name, library.rename(library.with_suffix(".so")))
         assert spec is not None

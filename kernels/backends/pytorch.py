@@ -56,7 +56,7 @@ class PyTorchBackend:
         built = artefact.suffix == ".zip"
         with extensions.archived(artefact) if built else nullcontext():
             module = python.execute(kernel, artefact)
-        return python.entry(module, signature, COMPILE in kernel.source)
+            return python.entry(module, signature, COMPILE in kernel.source)
 
 
 BACKEND = PyTorchBackend()

@@ -100,7 +100,7 @@ class Device:
         try:
             with redirect_stdout(io.StringIO()) as log:
                 build.kernel = _compile(source, target=target, options=options, **rest)
-        except Exception as error:
+        except Exception as error:  # of whatever kind: it is told, and goes on
             build.error = error
             self.builds[f"failed {len(self.builds)}"] = build
             raise

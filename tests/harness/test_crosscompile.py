@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 
+from kernelite.agent.bench import xcompile
 from kernelite.harness import crosscompile
 from kernelite.harness.remote import Server
 from kernelite.kernels.kernel import Kernel
@@ -57,38 +58,7 @@ class ModelNew(torch.nn.Module):
         rms_norm[(rows,)](x, w, y, columns, BLOCK=triton.next_power_of_2(columns))
         return y
 """
-PRODUCT = """\
-import torch
-import triton
-import triton.language as tl
-
-tiles = [
-    triton.Config({"TM": 64, "TN": 64, "TK": 32}, num_warps=4, num_stages=3),
-    triton.Config({"TM": 128, "TN": 128, "TK": 64}, num_warps=8, num_stages=3),
-]
-
-
-@triton.autotune(configs=tiles, key=["m", "n", "k"])
-@triton.jit
-def product(x, w, y, m, n, k, TM: tl.constexpr, TN: tl.constexpr, TK: tl.constexpr):
-    r = tl.program_id(0) * TM + tl.arange(0, TM)
-    c = tl.program_id(1) * TN + tl.arange(0, TN)
-    total = tl.zeros((TM, TN), tl.float32)
-    for start in range(0, k, TK):
-        i = start + tl.arange(0, TK)
-        a = tl.load(x + r[:, None] * k + i, (r[:, None] < m) & (i < k), 0.0)
-        b = tl.load(w + i[:, None] * n + c, (i[:, None] < k) & (c < n), 0.0)
-        total += tl.dot(a, b)
-    inside = (r[:, None] < m) & (c < n)
-    tl.store(y + r[:, None] * n + c, total.to(y.dtype.element_ty), inside)
-
-
-def run(x, w):
-    (m, k), n = x.shape, w.shape[1]
-    y = torch.empty(m, n, dtype=x.dtype, device=x.device)
-    product[lambda meta: (triton.cdiv(m, meta["TM"]), triton.cdiv(n, meta["TN"]))](x, w, y, m, n, k)
-    return y
-"""
+PRODUCT = xcompile.PRODUCT_KERNEL.source
 FOUR = ("sm_80", "sm_90", "sm_100", "gfx942")
 
 

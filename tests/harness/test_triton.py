@@ -155,3 +155,15 @@ def test_an_axis_that_the_reference_needs_stays_as_long_as_it_is() -> None:
     (x, _) = instantiate(shrunk(problem, 64), 0).inputs
     assert x.shape[0] == 16  # what the number at the top was divided to
     assert torch.is_tensor(x)
+
+
+def test_a_small_problem_that_is_worthless_says_nothing_about_the_whole_one(server: Server) -> None:
+    source = PROBLEM.format(dtype="float32", body="(x @ w) * (x.shape[0] > 100)")
+    right = "def run(x, w):\n    return x @ w\n"
+    with Judge(Problem("product", source), server, 1) as judge:
+        emulated = judge.evaluate(
+            Kernel("triton", PRODUCT.replace("{configs}", CONFIGS)), NO_TIMING, "cpu"
+        )
+        assert isinstance(emulated.evaluation, Failed)
+        assert emulated.evaluation.reason == Reason.DEGENERATE
+        assert judge.evaluate(Kernel("pytorch", right), NO_TIMING, "cpu").passed

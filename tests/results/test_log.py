@@ -142,6 +142,17 @@ def test_a_forked_child_does_not_keep_the_folder_locked(tmp_path: Path) -> None:
         os.waitpid(child, 0)
 
 
+def test_a_forked_child_does_not_let_others_in(tmp_path: Path) -> None:
+    log = EventLog(tmp_path)
+    child = os.fork()
+    if child == 0:
+        os._exit(0)
+    os.waitpid(child, 0)
+    with pytest.raises(UsageError, match="another run"):
+        EventLog(tmp_path)
+    log.close()
+
+
 def test_a_disk_that_takes_no_more_is_the_machines_fault_in_one_line(tmp_path: Path) -> None:
     said, trace = start(FULL_DISK, tmp_path).communicate(timeout=30)
     assert trace == ""
