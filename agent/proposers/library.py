@@ -16,7 +16,7 @@ from torch import fx
 from kernelite.agent.proposers import Fixed
 from kernelite.kernels.kernel import Kernel
 from kernelite.kernels.templates import Plan
-from kernelite.kernels.templates._match import constant
+from kernelite.kernels.templates.matching.nodes import constant
 from kernelite.problems.graph import NotTraceable, flat_graph
 from kernelite.problems.operators import name_of
 from kernelite.problems.problem import Problem, instantiate

@@ -22,7 +22,7 @@ class Templates:
             graph = flat_graph(instance.model, instance.inputs)
         except NotTraceable:
             return []
-        return [plan for _, plan in templates.plans(graph)]
+        return [plan for _, plan in templates.plans(graph, "cpp")]
 
 
 PROPOSER = Templates()

@@ -1,8 +1,9 @@
-"""Parametric kernels, one module per idea, each offering a ``TEMPLATE``.
+"""Parametric kernels: a folder per backend, in it one module per idea, each with a ``TEMPLATE``.
 
 A template reads a problem's flat graph (`problems.graph`), says whether it
 can compute it, which parameters it leaves open, and writes the source.  It
-never looks at a module's name.
+never looks at a module's name.  What templates of all backends share stands in
+`matching` and `loops`.
 """
 
 from __future__ import annotations
@@ -42,11 +43,11 @@ class Template(Protocol):
         """A plan for exactly this graph, or None; never raises on an unknown operator."""
 
 
-def plans(graph: fx.GraphModule) -> list[tuple[str, Any]]:
-    """Name of the template and its plan, for every template that matches ``graph``."""
-    found = []
-    for name in plugins.names(__name__):
-        template = plugins.load(__name__, name, "TEMPLATE", Template)  # type: ignore[type-abstract]
+def plans(graph: fx.GraphModule, backend: str) -> list[tuple[str, Any]]:
+    """Name of the template and its plan, for every template of ``backend`` that matches."""
+    package, found = f"{__name__}.{backend}", []
+    for name in plugins.names(package):
+        template = plugins.load(package, name, "TEMPLATE", Template)  # type: ignore[type-abstract]
         if (plan := template.match(graph)) is not None:
             found.append((name, plan))
     return found

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from kernelite.kernels.backends import backend
 from kernelite.kernels.templates import Choice
-from kernelite.kernels.templates.cross_entropy import TEMPLATE, CrossEntropyPlan
+from kernelite.kernels.templates.cpp.cross_entropy import TEMPLATE, CrossEntropyPlan
 from kernelite.problems.graph import flat_graph
 from kernelite.problems.problem import Signature, flat_tensors
 from kernelite.problems.tensors import specs

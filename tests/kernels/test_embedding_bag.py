@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from kernelite.kernels.backends import backend
 from kernelite.kernels.templates import Choice
-from kernelite.kernels.templates.embedding_bag import TEMPLATE, EmbeddingBagPlan
+from kernelite.kernels.templates.cpp.embedding_bag import TEMPLATE, EmbeddingBagPlan
 from kernelite.problems.graph import flat_graph
 from kernelite.problems.problem import Signature
 from kernelite.problems.tensors import specs

@@ -1,0 +1,1 @@
+"""Templates that write C++ for the CPU, one module per idea."""

@@ -1,0 +1,1 @@
+"""Templates that write Triton for GPUs, one module per idea."""
