@@ -1,6 +1,7 @@
 """From source to a callable, and back into a model.
 
 `kernel` is the record, `backends` build and load one, `templates` write them
-from a traced graph, `devices` say what the machine can do, `patch` puts
+from a traced graph (`cpp_templates`, `triton_templates`, on the ground of
+`matching` and `loops`), `devices` say what the machine can do, `patch` puts
 winners into a model and takes them out again.
 """

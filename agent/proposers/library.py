@@ -15,8 +15,8 @@ from torch import fx
 
 from kernelite.agent.proposers import Fixed
 from kernelite.kernels.kernel import Kernel
+from kernelite.kernels.matching.nodes import constant
 from kernelite.kernels.templates import Plan
-from kernelite.kernels.templates.matching.nodes import constant
 from kernelite.problems.graph import NotTraceable, flat_graph
 from kernelite.problems.operators import name_of
 from kernelite.problems.problem import Problem, instantiate

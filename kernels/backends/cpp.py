@@ -31,7 +31,7 @@ from kernelite.problems.tensors import TensorSpec, specs
 FLAGS = ("-std=c++20", "-O3", "-march=native", "-fopenmp", "-shared", "-fPIC",
          "-fno-math-errno", "-fno-trapping-math", "-w")  # fmt: skip
 TIMEOUT_S = 120
-TEMPLATES = Path(__file__).resolve().parents[1] / "templates" / "cpp"
+TEMPLATES = Path(__file__).resolve().parents[1] / "cpp_templates"
 
 
 @cache

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from kernelite.kernels import launch
 from kernelite.kernels.backends import backend
+from kernelite.kernels.cpp_templates.attention import TEMPLATE, AttentionPlan
 from kernelite.kernels.templates import Choice
-from kernelite.kernels.templates.cpp.attention import TEMPLATE, AttentionPlan
 from kernelite.problems.graph import flat_graph
 from kernelite.problems.problem import Signature, flat_tensors
 from kernelite.problems.tensors import specs

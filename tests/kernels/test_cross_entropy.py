@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kernelite.kernels.backends import backend
+from kernelite.kernels.cpp_templates.cross_entropy import TEMPLATE, CrossEntropyPlan
 from kernelite.kernels.templates import Choice
-from kernelite.kernels.templates.cpp.cross_entropy import TEMPLATE, CrossEntropyPlan
 from kernelite.problems.graph import flat_graph
 from kernelite.problems.problem import Signature, flat_tensors
 from kernelite.problems.tensors import specs

@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kernelite.kernels.backends import backend
+from kernelite.kernels.cpp_templates.embedding_bag import TEMPLATE, EmbeddingBagPlan
 from kernelite.kernels.templates import Choice
-from kernelite.kernels.templates.cpp.embedding_bag import TEMPLATE, EmbeddingBagPlan
 from kernelite.problems.graph import flat_graph
 from kernelite.problems.problem import Signature
 from kernelite.problems.tensors import specs

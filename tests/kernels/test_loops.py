@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from kernelite.kernels.backends import backend
+from kernelite.kernels.cpp_templates.loops import TEMPLATE, LoopsPlan
 from kernelite.kernels.templates import Choice
-from kernelite.kernels.templates.cpp.loops import TEMPLATE, LoopsPlan
 from kernelite.problems.graph import flat_graph
 from kernelite.problems.problem import Signature, flat_tensors
 from kernelite.problems.tensors import specs

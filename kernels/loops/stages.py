@@ -1,0 +1,155 @@
+"""Values that must be finished before a nest begins, and go through memory.
+
+Three kinds: a reduction inside the columns of another one; a reduction with so
+few results that computing each in one thread would leave the others idle,
+which is split in two, many partial results and their reduction; and what is
+dear and the same in every row, which becomes a table.
+"""
+
+from __future__ import annotations
+
+from math import prod
+
+from kernelite.kernels.loops.axes import reachable
+from kernelite.kernels.loops.ir import REDUCTIONS, Dag, Node, Unsupported
+from kernelite.kernels.loops.nest import Store, depends
+from kernelite.kernels.loops.ops import cost
+from kernelite.kernels.loops.views import Reshape, Select
+from kernelite.problems.tensors import TensorSpec
+
+MEMORY = {"float": "float32", "double": "float64", "int64_t": "int64", "int": "int32",
+          "bool": "bool"}  # fmt: skip
+FEW_RESULTS = 8
+MANY_ELEMENTS = 2**16
+PARTS = 1024
+ROWS_PER_TABLE = 16
+DEAR = 8.0
+MOST_ELEMENTS = 2**17
+"""Of one intermediate result: they live on the caller's stack."""
+
+
+class Stages:
+    """Takes such values out of stores.
+
+    Attributes:
+        scratch: Look of each intermediate result, by name.
+        found: Stores that compute them, stage by stage.
+    """
+
+    def __init__(self, dag: Dag) -> None:
+        self.dag = dag
+        self.scratch: dict[str, TensorSpec] = {}
+        self.found: list[list[Store]] = []
+        self.levels: dict[str, int] = {}
+        self.memo: dict[Node, Node] = {}
+        self.moved: dict[Node, Node] = {}
+        self.stored: dict[Node, str] = {}
+        self.axes: dict[Node, frozenset[int]] = {}
+
+    def rewritten(self, node: Node) -> Node:
+        """``node`` with loads where such values were."""
+        if node not in self.memo:
+            if self._is_table(node):
+                self.memo[node] = self._moved(node)
+                return self.memo[node]
+            args = [self.rewritten(arg) for arg in node.args]
+            if node.op in REDUCTIONS:
+                self.memo[node] = self._reduction(node, args[0])
+            else:
+                done = self.dag.make(node.op, args, node.shape, node.dtype, node.attr)
+                self.memo[node] = done
+        return self.memo[node]
+
+    def _is_table(self, node: Node) -> bool:
+        """Whether ``node`` is dear and the same in every row: a table of one row is cheaper."""
+        axes = depends(node, self.axes)
+        entries = prod(node.shape[axis] for axis in axes)
+        return (
+            len(node.shape) - 1 in axes
+            and entries <= min(MOST_ELEMENTS, prod(node.shape) // ROWS_PER_TABLE)
+            and cost(node, {}) >= DEAR
+            and not any(here.op in REDUCTIONS for here in reachable([node]))
+        )
+
+    def _reduction(self, node: Node, arg: Node) -> Node:
+        arg = self._without_inner(arg, len(node.shape))
+        node = self.dag.make(node.op, (arg,), node.shape, node.dtype)
+        results = prod(node.shape[axis] for axis in depends(node, self.axes))
+        columns = prod(arg.shape[len(node.shape) :])
+        if results > FEW_RESULTS or columns < MANY_ELEMENTS:
+            return node
+        return self._moved(self._halved(node, arg))
+
+    def _halved(self, node: Node, arg: Node) -> Node:
+        """A reduction of many partial results, which are a stage of their own."""
+        rank, shape = len(node.shape), arg.shape
+        total = prod(shape[rank:])
+        parts = next((p for p in range(PARTS, 15, -1) if total % p == 0), 1)
+        try:
+            split = self.dag.view(arg, Reshape((*shape[:rank], parts, total // parts)))
+        except Unsupported:
+            return node
+        if parts == 1 or split.op == "merge":
+            return node
+        inner = self.dag.reduce(node.op, split, [rank + 1])
+        return self.dag.reduce(node.op, self._moved(inner), [rank])
+
+    def _without_inner(self, arg: Node, rank: int) -> Node:
+        """``arg`` with loads for reductions that differ from column to column."""
+        memo: dict[Node, Node] = {}
+
+        def visit(here: Node) -> Node:
+            if here not in memo:
+                if here.op not in REDUCTIONS:
+                    parts = [visit(part) for part in here.args]
+                    memo[here] = self.dag.make(here.op, parts, here.shape, here.dtype, here.attr)
+                elif max(depends(here, self.axes), default=-1) >= rank:
+                    memo[here] = self._moved(here)
+                else:
+                    memo[here] = here
+            return memo[here]
+
+        return visit(arg)
+
+    def _moved(self, node: Node) -> Node:
+        """A load of what a stage has stored for ``node``."""
+        if node not in self.moved:
+            self.moved[node] = self._move(node)
+        return self.moved[node]
+
+    def _move(self, node: Node) -> Node:
+        axes = sorted(depends(node, self.axes))
+        small = node
+        for axis in reversed(range(len(node.shape))):
+            small = small if axis in axes else self.dag.view(small, Select(axis, 0))
+        name = self.stored.get(small) or self._store(small)
+        spec, strides = self.scratch[name], [0] * len(node.shape)
+        for axis, stride in zip(axes, spec.stride, strict=True):
+            strides[axis] = stride
+        return self.dag.load(name, node.dtype, spec.dtype, node.shape, strides)
+
+    def _store(self, small: Node) -> str:
+        """The name of a new intermediate result, to be stored one stage after what it reads."""
+        if prod(small.shape) > MOST_ELEMENTS:
+            raise Unsupported("an intermediate result this large")
+        name, memory = f"scratch{len(self.scratch)}", MEMORY[small.dtype]
+        spec = TensorSpec(small.shape, (), memory)
+        spec = TensorSpec(small.shape, spec.contiguous_stride, memory)
+        self.scratch[name] = spec
+        level = 1 + max((self.levels[n] for n in self._scratch_in(small)), default=-1)
+        self.levels[name] = level
+        if level == len(self.found):
+            self.found.append([])
+        self.found[level].append(Store(name, memory, small, small.shape, spec.stride))
+        self.stored[small] = name
+        return name
+
+    def _scratch_in(self, node: Node) -> set[str]:
+        seen: set[Node] = set()
+        stack = [node]
+        while stack:
+            here = stack.pop()
+            if here not in seen:
+                seen.add(here)
+                stack += here.args
+        return {n.attr[0] for n in seen if n.op == "load" and n.attr[0] in self.levels}
