@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -152,6 +153,29 @@ class Job:
             raise Lost(Reason.MUTATION, "it wrote beside its inputs or outputs")
         return outputs, results[count:]
 
+    def trace(self) -> tuple[Counter[str], Counter[str] | None]:
+        """PyTorch's operators that a call dispatches, and kernels that it launches, by name.
+
+        None for launches if the entry is itself the kernel.
+
+        Raises:
+            Lost: the call failed.
+        """
+        answer, _ = self.runner.ask({"do": "trace"}, self.cases.drawn[0].tensors)
+        launches = answer.get("launches")
+        return _counter(answer.get("operators")), None if launches is None else _counter(launches)
+
+    def ablated(self) -> list[torch.Tensor]:
+        """Outputs of a first call, in a runner of its own, that launches no kernel.
+
+        Raises:
+            Lost: the call failed, or the outputs do not look as they must.
+        """
+        case, first = self.cases.drawn[0], self.cases.instance
+        with self.new_runner(first.signature, first.state) as remote:
+            _, outputs = _ask(remote, {"do": "ablate"}, case.tensors, case.looks)
+        return _looked_at(outputs, case.looks)
+
     def gradients(self, case: Case, cotangents: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """The candidate's gradients for the case's inputs.
 
@@ -203,6 +227,12 @@ class Job:
         if slack == 1.0:
             self.accuracy_ratio = max(self.accuracy_ratio, ratio)
         return Failed(stage, Reason.NUMERIC, f"{case.name}: {wrong}") if wrong else None
+
+
+def _counter(answer: object) -> Counter[str]:
+    if not isinstance(answer, dict) or any(type(n) is not int for n in answer.values()):
+        raise Lost(Reason.CRASH, "an answer that does not say what was called")
+    return Counter({str(name): n for name, n in answer.items()})
 
 
 def _ask(

@@ -7,6 +7,7 @@ requests on one socket until that closes.
 
 from __future__ import annotations
 
+import gc
 import os
 import resource
 import socket
@@ -149,6 +150,16 @@ class Session:
     def _flags(self) -> dict[str, Any]:
         return flags.now() | self.processor.flags()
 
+    def do_unload(self, _: dict[str, Any], __: list[torch.Tensor]) -> Any:
+        """Give all instances up, as a process does at its end: what they left for then happens."""
+        entries, self.entries = list(self.entries.values()), {}
+        self.states, self.answers, self.inputs = {}, [], []
+        while entries:
+            if close := getattr(entries.pop(), "close", None):
+                close()
+        gc.collect()
+        return {}, []
+
     def do_state(self, header: dict[str, Any], tensors: list[torch.Tensor]) -> Any:
         """Hold this state for the calls that follow; ``in_place`` as load_state_dict does."""
         slot = header.get("slot", 0)
@@ -215,11 +226,15 @@ class Session:
         return tensor.fill_(True) if tensor.dtype == torch.bool else tensor.fill_(113)
 
     def do_trace(self, _: dict[str, Any], tensors: list[torch.Tensor]) -> Any:
-        """Call once and answer how often each of PyTorch's operators was dispatched."""
-        inputs = self._placed(tensors)
-        with trace.Dispatched() as dispatched:
-            self.entries[0]([*inputs, *self.states[0]])
-        return {"operators": dict(dispatched.operators)}, []
+        """Call once and answer what was dispatched and launched; see `harness.trace`."""
+        arguments = [*self._placed(tensors), *self.states[0]]
+        found = trace.traced(self.entries[0], arguments)
+        return {"operators": found.operators, "launches": found.launches}, []
+
+    def do_ablate(self, _: dict[str, Any], tensors: list[torch.Tensor]) -> Any:
+        """Call once without its launches and answer the outputs; see `harness.trace`."""
+        arguments = [*self._placed(tensors), *self.states[0]]
+        return {}, self.processor.fetched(trace.ablated(self.entries[0], arguments))
 
     def do_gradients(self, header: dict[str, Any], tensors: list[torch.Tensor]) -> Any:
         """The gradients of all float arguments; behind the inputs come the cotangents."""

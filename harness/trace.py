@@ -1,11 +1,17 @@
-"""Which of PyTorch's operators a call runs, whoever calls them: Python, C++ or a script."""
+"""Who does the work of a call: PyTorch's operators, whoever calls them, or launched kernels."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch.utils._python_dispatch import TorchDispatchMode
+
+from kernelite.kernels.kernel import Entry
 
 #: Operators that allocate, move or relabel elements and compute nothing.
 LAYOUT = frozenset(
@@ -50,3 +56,37 @@ class Dispatched(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if not func.is_view:
             self.operators[func.overloadpacket.__name__] += 1
         return func(*args, **(kwargs or {}))
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """What one call did.
+
+    Attributes:
+        operators: How often each of PyTorch's operators was dispatched.
+        launches: The same of the kernels' launches; None for an entry that is itself the kernel.
+    """
+
+    operators: dict[str, int]
+    launches: dict[str, int] | None
+
+
+def traced(entry: Entry, arguments: Sequence[torch.Tensor]) -> Trace:
+    """One call, watched."""
+    launches = getattr(entry, "launches", None)
+    with Dispatched() as dispatched, launches(False) if launches else nullcontext() as launched:
+        entry(arguments)
+    return Trace(dict(dispatched.operators), None if launched is None else dict(launched))
+
+
+def ablated(entry: Entry, arguments: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    """The outputs of one call whose kernels are not launched.
+
+    Memory that nobody has written holds NaN, so that no old answer shows.
+    """
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        with entry.launches(True):  # type: ignore[attr-defined]  # who asks has seen some
+            return entry(arguments)
+    finally:
+        torch.use_deterministic_algorithms(False)

@@ -12,6 +12,7 @@ from rich.console import RenderableType
 from kernelite import plugins
 from kernelite.agent import documents
 from kernelite.errors import UsageError
+from kernelite.problems.suites import families
 
 Say = Callable[[str, str], None]
 
@@ -30,6 +31,7 @@ class Request:
         count: Pairs of a kernel and itself to time.
         kernelbench: A checkout of KernelBench to compare with.
         kernelguard: Whether to compare with the installed kernelguard.
+        families: Names of kernel families to take (`problems.suites.families`); empty for all.
     """
 
     operations: tuple[str, ...] = ()
@@ -42,6 +44,7 @@ class Request:
     count: int = 200
     kernelbench: Path | None = None
     kernelguard: bool = False
+    families: tuple[str, ...] = ()
 
 
 @runtime_checkable
@@ -90,13 +93,25 @@ def run(
 def request(
     operations: Sequence[str] | None, sizes: Sequence[str] | None, seconds: float,
     regimes: tuple[str, ...], models: bool, seed: int, corpus: str, count: int,
-    kernelbench: Path | None, kernelguard: bool,
+    kernelbench: Path | None, kernelguard: bool, family: Sequence[str] | None,
 ) -> Request:  # fmt: skip
     """What the command line asked for; a name may be several, separated by commas."""
     return Request(
         _split(operations), _split(sizes), seconds, regimes, models, seed, Path(corpus), count,
-        kernelbench, kernelguard,
+        kernelbench, kernelguard, _split(family),
     )  # fmt: skip
+
+
+def chosen_families(request: Request) -> list[str]:
+    """The families asked for, or all.
+
+    Raises:
+        UsageError: one that there is not; the message lists those there are.
+    """
+    known = families.names()
+    if unknown := sorted(set(request.families) - set(known)):
+        raise UsageError(f"no family {', '.join(unknown)}; there are: {', '.join(known)}")
+    return [name for name in known if not request.families or name in request.families]
 
 
 def regimes(warm: bool, cold: bool, both: bool) -> tuple[str, ...]:

@@ -32,6 +32,7 @@ def bench(
     kernelguard: Annotated[
         bool, typer.Option("--kernelguard", help="The installed one, for redteam.")
     ] = False,
+    family: Names = None,
     seed: Seed = 0,
     out: OutFile = None,
     as_json: Json = False,
@@ -42,7 +43,7 @@ def bench(
     regimes = benches.regimes(warm, cold, both)
     request = benches.request(
         ops, sizes, seconds_per_problem, regimes, models, seed, corpus, count, kernelbench,
-        kernelguard,
+        kernelguard, family,
     )  # fmt: skip
     document, view = benches.run(name, request, out, say)
     answer(document, view, as_json)

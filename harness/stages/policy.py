@@ -7,12 +7,14 @@ from collections.abc import Collection, Mapping
 
 from kernelite.harness import sources, symbols, trace
 from kernelite.harness.job import Job
+from kernelite.harness.oracle import compare
+from kernelite.harness.remote import Lost
 from kernelite.harness.verdict import Failed, Reason, Skipped
 from kernelite.problems.demands import Policy
 
 
 class Dispatch:
-    """By the operators that a call dispatches and the functions that its binary needs.
+    """By what a call dispatches, what it launches, and the functions that its binary needs.
 
     ``strict``: nothing of PyTorch's but moving and relabelling elements.  ``fused``:
     products and convolutions as well.  ``free``: anything but the reference's own operators.
@@ -26,9 +28,7 @@ class Dispatch:
         policy = job.cases.demands.policy or job.effort.policy
         if policy is None:
             return Skipped("no policy was asked for")
-        first = job.cases.drawn[0]
-        answer, _ = job.runner.ask({"do": "trace"}, first.tensors)
-        calls = Counter({str(name): int(n) for name, n in answer["operators"].items()})
+        calls, launches = job.trace()
         if policy is Policy.FREE:
             return self._against_reference(job, calls)
         allowed = trace.LAYOUT | (trace.PRODUCTS if policy is Policy.FUSED else frozenset())
@@ -37,7 +37,12 @@ class Dispatch:
             return _refused(f"{policy}: {'; '.join(hidden)}")
         if forbidden := {name: n for name, n in calls.items() if name not in allowed}:
             return _refused(f"{policy}: the library computes {_counted(forbidden)}")
-        return f"{policy}: of PyTorch it uses {_counted(calls) or 'nothing'}"
+        evidence = f"{policy}: of PyTorch it uses {_counted(calls) or 'nothing'}"
+        if launches is None:
+            return evidence
+        if idle := _idle(job, launches):
+            return _refused(f"{policy}: {idle}")
+        return f"{evidence}; launches {_counted(launches)}, and is wrong without"
 
     def _against_reference(self, job: Job, calls: Counter[str]) -> str | Failed:
         with trace.Dispatched() as own:
@@ -46,6 +51,19 @@ class Dispatch:
         if same and {n: calls[n] for n in same} == {n: own.operators[n] for n in same}:
             return _refused(f"free: it is the reference: {_counted(calls)}")
         return f"free: of PyTorch it uses {_counted(calls) or 'nothing'}"
+
+
+def _idle(job: Job, launches: Counter[str]) -> str | None:
+    """Why the launched kernels cannot have done the work; None if they have."""
+    if not launches:
+        return "no kernel is launched"
+    try:
+        outputs = job.ablated()
+    except Lost:
+        return None
+    case = job.cases.drawn[0]
+    _, wrong = compare(outputs, case.reference, case.truth, job.cases.reduction)
+    return None if wrong else f"right without {_counted(launches)}, which it launches"
 
 
 def _untraceable(job: Job) -> list[str]:

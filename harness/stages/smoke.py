@@ -1,4 +1,4 @@
-"""Does it load, return, and give tensors of the right look?"""
+"""Does it load, return tensors of the right look, and go away again?"""
 
 from __future__ import annotations
 
@@ -7,16 +7,20 @@ from kernelite.harness.verdict import Failed
 
 
 class Smoke:
-    """The first call, in a new runner."""
+    """One call in a runner of its own, and the end of the kernel: what it leaves to do for then."""
 
     order = 40
     thorough = False
 
     def run(self, job: Job) -> str | Failed:
         """See `harness.stages.Stage`."""
-        case = job.cases.drawn[0]
-        outputs, _ = job.call(case)
-        return job.accept("smoke", case, outputs) or f"{len(outputs)} outputs as declared"
+        case, first = job.cases.drawn[0], job.cases.instance
+        with job.new_runner(first.signature, first.state) as remote:
+            outputs, _ = job.call(case, remote=remote)
+            if failed := job.accept("smoke", case, outputs):
+                return failed
+            remote.ask({"do": "unload"})
+        return f"{len(outputs)} outputs as declared; unloads"
 
 
 STAGE = Smoke()

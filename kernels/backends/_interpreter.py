@@ -24,6 +24,7 @@ import numpy as np
 import torch
 
 from kernelite.errors import MachineError
+from kernelite.kernels.backends import _launches
 from kernelite.kernels.backends._as_cuda import pretending
 from kernelite.kernels.kernel import Allocate, Entry
 
@@ -45,6 +46,8 @@ _turn = 0  # of the call, which says what autotuners choose
 
 class Emulated:
     """An entry whose kernels run in the interpreter."""
+
+    launches = staticmethod(_launches.launches)
 
     def __init__(self, entry: Entry) -> None:
         self.entry = entry
@@ -197,9 +200,11 @@ try:
     _real_convert_float = interpreter._convert_float
     _real_create_dot = interpreter.InterpreterBuilder.create_dot
     _real_run = autotuner.Autotuner.run
+    _real_launch = interpreter.InterpretedFunction.run
 except AttributeError as error:
     raise MachineError(f"Triton {triton.__version__} is not one that is known here") from error
 interpreter._convert_float = _convert_float
 interpreter.InterpreterBuilder.create_dot = _create_dot
 autotuner.Autotuner.run = _tuned
+interpreter.InterpretedFunction.run = _launches.counted(_real_launch)
 driver.set_active(_NoDevice())

@@ -7,6 +7,7 @@ contract is in `kernels.launch`.
 
 from __future__ import annotations
 
+import _ctypes
 import ctypes
 import os
 import shutil
@@ -82,7 +83,7 @@ class CppBackend:
         except AttributeError as error:
             raise BuildFailed(f'no extern "C" function {spec.entry!r} in the source') from error
         function.restype = None
-        return _Call(function, spec, signature.outputs)
+        return _Call(library, function, spec, signature.outputs)
 
 
 def _command(kernel: Kernel) -> tuple[str, ...]:
@@ -140,8 +141,12 @@ class _Call:
     What depends on shapes alone is worked out at the first call with them.
     """
 
-    def __init__(self, function: Any, spec: launch.Launch, outputs: Sequence[TensorSpec]) -> None:
-        self.function, self.spec, self.wanted = function, spec, tuple(outputs)
+    def __init__(
+        self, library: ctypes.CDLL, function: Any, spec: launch.Launch,
+        outputs: Sequence[TensorSpec],
+    ) -> None:  # fmt: skip
+        self.library, self.function, self.spec = library, function, spec
+        self.wanted = tuple(outputs)
         self.written = tuple(
             TensorSpec(o.shape, spec.layouts.get(f"out{i}", o.contiguous_stride), o.dtype)
             for i, o in enumerate(outputs)
@@ -173,6 +178,10 @@ class _Call:
             r if w == o else allocate(o).copy_(r)
             for r, w, o in zip(results, self.written, self.wanted, strict=True)
         ]
+
+    def close(self) -> None:
+        """Close the library, as a process does at its end; the entry cannot be called again."""
+        _ctypes.dlclose(self.library._handle)
 
     def _bind(self, arguments: Sequence[torch.Tensor]) -> None:
         looks = specs(arguments)

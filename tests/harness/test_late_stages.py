@@ -138,7 +138,7 @@ def test_a_time_that_the_machine_cannot_reach_is_void(
     with closing(Server()) as server:
         assert "unknown" in evidence(judged(server, RIGHT, TIMED), "light")
         for bytes_per_s, stage in ((1e15, None), (1e3, "light")):
-            _calibrated(tmp_path, bytes_per_s)
+            _calibrated(tmp_path, bytes_per_s, 1e18)
             found = judged(server, RIGHT, TIMED)
             assert (
                 found.evaluation.stage if isinstance(found.evaluation, Failed) else None
@@ -147,11 +147,22 @@ def test_a_time_that_the_machine_cannot_reach_is_void(
         assert found.evaluation.reason == Reason.IMPOSSIBLE
 
 
-def _calibrated(cache: Path, bytes_per_s: float) -> None:
+def test_who_computes_less_than_the_reference_writes_down_is_not_void(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    _calibrated(tmp_path, 1e15, 1e3)
+    with closing(Server()) as server:
+        found = judged(server, RIGHT, TIMED)
+    assert found.passed
+    assert "cannot compute all that the reference writes down" in evidence(found, "light")
+
+
+def _calibrated(cache: Path, bytes_per_s: float, flops_per_s: float) -> None:
     """Pretend that this machine was measured, and is so fast."""
     device = cpu.detect(1)
     bandwidth = (Bandwidth(1 << 20, Ceiling(bytes_per_s, "bytes/s", "pretended")),)
-    fast, call = Ceiling(1e18, "flops/s", "pretended"), Ceiling(1.0, "us", "pretended")
+    fast, call = Ceiling(flops_per_s, "flops/s", "pretended"), Ceiling(1.0, "us", "pretended")
     found = Calibration(device, bandwidth, bandwidth, fast, fast, call, {}, 1.0)
     path = calibrate._path(device)
     assert path.is_relative_to(cache)

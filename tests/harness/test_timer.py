@@ -152,7 +152,7 @@ def test_a_timing_says_device_regime_and_rounds(softmax: Judge) -> None:
     timing = found.timing
     assert timing is not None
     assert (timing.kind, timing.device, timing.regime) == ("measured", "a CPU", "warm")
-    assert 10 <= timing.worst.rounds <= 15
+    assert 0 < timing.worst.rounds <= 15
     assert timing.worst.lower <= timing.worst.median <= timing.worst.upper
     assert timing.worst.candidate_us > 0
 

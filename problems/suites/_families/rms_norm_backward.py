@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import torch
 
-SHAPES = {
+SIZES = {
     "small": [(1, 8), (3, 17), (5, 64), (16, 100), (33, 128), (4, 1030)],
     "large": [(4096, 1024), (4096, 4096), (8192, 8192)],
 }
 WORKLOADS = {
     f"{size}_{rows}x{columns}_{dtype}": {"rows": rows, "columns": columns, "dtype": dtype}
-    for size, shapes in SHAPES.items()
+    for size, shapes in SIZES.items()
     for rows, columns in shapes
     for dtype in ("float32", "float16", "bfloat16")
 }
