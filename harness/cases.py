@@ -268,7 +268,7 @@ def _one_changed(tensor: torch.Tensor, generator: torch.Generator) -> torch.Tens
         return changed
     flat = tensor.flatten()
     place, *others = torch.randint(flat.numel(), (8,), generator=generator).tolist()
-    far = max(others, key=lambda other: float((flat[other] - flat[place]).double().abs()))
+    far = max(others, key=lambda other: abs(float(flat[other]) - float(flat[place])))
     index = np.unravel_index(place, tuple(tensor.shape))
     changed[tuple(int(i) for i in index)] = flat[far]
     return changed

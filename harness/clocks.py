@@ -18,6 +18,7 @@ from kernelite.harness.verdict import Reason
 TIMEOUT_S = 120.0  # of a sample; the first one of torch.compile compiles
 # What a runner's clock may miss of the judge's: a share of the time, per call, per sample.
 CLOCK_SHARE, CLOCK_CALL_S, CLOCK_SAMPLE_S = 0.15, 5e-7, 3e-4
+DISTURBED_SHARE = 1 / 3  # of the rounds in which an honest clock must differ as well
 SECRET_BITS = 64
 MOST_MOVES = 4
 
@@ -97,6 +98,10 @@ class Clocked:
         gaps: np.ndarray = np.array(self.outside_s) - inside
         return gaps
 
+    def outside_us(self) -> list[float]:
+        """By sample, one call by the judge's clock, all that comes with it included."""
+        return [seconds * 1e6 / self.calls for seconds in self.outside_s]
+
     def clear(self) -> None:
         """Forget the times of the warm-up."""
         self.samples_us, self.spent_s, self.between_s, self.outside_s = [], [], [], []
@@ -132,8 +137,20 @@ def agreeing(candidate: Clocked, others: Sequence[Clocked]) -> np.ndarray:
     The others are left out: a false clock gains nothing by them, and a busy
     machine loses only those.
     """
-    gaps, spent = candidate.gaps_s(), np.array(candidate.spent_s)
-    usual_s = max(0.0, *(float(np.min(other.gaps_s())) for other in others))
-    allowed = CLOCK_SHARE * spent + CLOCK_CALL_S * candidate.calls + CLOCK_SAMPLE_S
-    agree: np.ndarray = (gaps >= 0) & (gaps <= allowed + usual_s)
+    gaps = candidate.gaps_s()
+    agree: np.ndarray = (gaps >= 0) & (gaps <= _allowed_s(candidate, others))
     return agree
+
+
+def disturbed(candidate: Clocked, others: Sequence[Clocked]) -> bool:
+    """Whether the machine may be why clocks differ: those of honest runners do as well."""
+    gaps = np.max([other.gaps_s() for other in others], axis=0)
+    return bool(np.mean(gaps > _allowed_s(candidate, others)) >= DISTURBED_SHARE)
+
+
+def _allowed_s(candidate: Clocked, others: Sequence[Clocked]) -> np.ndarray:
+    """By round, what our clock may see of the candidate's sample and its own not."""
+    usual_s = max(0.0, *(float(np.min(other.gaps_s())) for other in others))
+    own = CLOCK_SHARE * np.array(candidate.spent_s) + CLOCK_CALL_S * candidate.calls
+    allowed: np.ndarray = own + CLOCK_SAMPLE_S + usual_s
+    return allowed

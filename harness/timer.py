@@ -23,7 +23,7 @@ import torch
 
 from kernelite.errors import MachineError
 from kernelite.harness import gpu_clocks
-from kernelite.harness.clocks import Clocked, agreeing
+from kernelite.harness.clocks import Clocked, agreeing, disturbed
 from kernelite.harness.contents import Contents, chosen
 from kernelite.harness.intervals import detectable, half_width, interval, logs
 from kernelite.harness.job import Effort, Job
@@ -82,8 +82,10 @@ def compare(job: Job, remote: Remote, baselines: Mapping[str, Remote]) -> Timing
         load, before = os.getloadavg()[0], gpu_clocks.read(gpu) if gpu else None
         kept = _rounds(job, candidate, others, control)
         clocks = gpu_clocks.between(before, gpu_clocks.read(gpu)) if gpu else None
-    rounds = agreeing(candidate, list(others.values()))
-    if rounds.sum() < min(FEWEST_AGREEING, effort.rounds):
+    honest = list(others.values())
+    rounds = agreeing(candidate, honest)
+    watched = bool(rounds.sum() >= min(FEWEST_AGREEING, effort.rounds))
+    if not watched and not (rounds.any() and disturbed(candidate, honest)):
         text = f"the runner's clock and the judge's agree in {rounds.sum()} of {len(rounds)} rounds"
         return Failed("timing", Reason.CLOCK, text)
     if failed := _checked(job, draws, kept):
@@ -91,9 +93,13 @@ def compare(job: Job, remote: Remote, baselines: Mapping[str, Remote]) -> Timing
     both = np.array([first.samples_us, candidate.samples_us])
     twice = both[np.arange(both.shape[1]) % 2, np.arange(both.shape[1])]
     seen = Control(*interval(twice, np.array(control.samples_us)))
+    if not watched:
+        candidate.samples_us, rounds = candidate.outside_us(), np.ones_like(rounds)
     ratios = tuple(ratio(name, other, candidate, rounds) for name, other in others.items())
     regime = "cold" if effort.cold else "warm"
-    return Timing(job.device, regime, ratios, seen, load, candidate.switches, gpu=clocks)
+    return Timing(
+        job.device, regime, ratios, seen, load, candidate.switches, gpu=clocks, watched=watched
+    )
 
 
 def _draws(job: Job) -> list[list[torch.Tensor]]:

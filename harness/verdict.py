@@ -125,6 +125,8 @@ class Timing:
         load: Of the machine, as processes that want to run, when the rounds began.
         switches: Times that the candidate lost its core to others.
         gpu: None if it ran on none, or its clocks are unknown.
+        watched: Whether the judge's clock could confirm the runner's.  On a busy machine it may
+            not; then the candidate's times are the judge's own, which are longer.
     """
 
     device: str
@@ -135,6 +137,7 @@ class Timing:
     switches: int = 0
     kind: Literal["measured"] = "measured"
     gpu: GpuClocks | None = None
+    watched: bool = True
 
     @property
     def worst(self) -> Ratio:
@@ -147,7 +150,7 @@ class Timing:
 
     def claim(self, ratio: Ratio) -> Claim:
         """What may be said about a ratio: nothing if the machine was too noisy to say it."""
-        if self.control is not None and not self.control.quiet:
+        if not self.watched or (self.control is not None and not self.control.quiet):
             return "noisy"
         if self.gpu is not None and not self.gpu.steady:
             return "noisy"
@@ -233,6 +236,7 @@ def timing_json(timing: Timing) -> dict[str, Any]:
         "baseline": worst.baseline, "median": worst.median, "lower": worst.lower,
         "upper": worst.upper, "kernel_us": worst.candidate_us, "baseline_us": worst.baseline_us,
         "claim": timing.claim(worst), "control": timing.control and asdict(timing.control),
-        "load": timing.load, "switches": timing.switches, "gpu": timing.gpu and asdict(timing.gpu),
+        "load": timing.load, "switches": timing.switches, "watched": timing.watched,
+        "gpu": timing.gpu and asdict(timing.gpu),
         **{r.baseline: {**asdict(r), "claim": timing.claim(r)} for r in timing.ratios},
     }  # fmt: skip
