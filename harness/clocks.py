@@ -143,9 +143,13 @@ def agreeing(candidate: Clocked, others: Sequence[Clocked]) -> np.ndarray:
 
 
 def disturbed(candidate: Clocked, others: Sequence[Clocked]) -> bool:
-    """Whether the machine may be why clocks differ: those of honest runners do as well."""
+    """Whether the machine may be why clocks differ: those of honest runners do as well.
+
+    No machine makes a runner tell more time than has passed.
+    """
     gaps = np.max([other.gaps_s() for other in others], axis=0)
-    return bool(np.mean(gaps > _allowed_s(candidate, others)) >= DISTURBED_SHARE)
+    off, invented = gaps > _allowed_s(candidate, others), candidate.gaps_s() < 0
+    return bool(np.mean(off) >= DISTURBED_SHARE > np.mean(invented))
 
 
 def _allowed_s(candidate: Clocked, others: Sequence[Clocked]) -> np.ndarray:

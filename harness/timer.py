@@ -31,7 +31,7 @@ from kernelite.harness.remote import Lost, Remote
 from kernelite.harness.verdict import Control, Failed, Ratio, Reason, Timing
 from kernelite.kernels.cache import cache_folder
 
-SAMPLE_S = 3e-3
+SAMPLE_S, LONGEST_SAMPLE_S = 3e-3, 0.1  # of calls alone; with new inputs in between
 DRAWN_BYTES, MOST_DRAWS = 128 << 20, 4
 FEWEST_ROUNDS = 10
 WARM_UPS = 4  # samples; each says better than the one before how many calls make the next
@@ -118,8 +118,9 @@ def _prepare(remote: Remote, draws: Sequence[Sequence[torch.Tensor]], effort: Ef
         most = MOST_GPU_CALLS
     for _ in range(WARM_UPS):
         clocked.sample(0, effort.cold)
-        one_s = clocked.samples_us[-1] * 1e-6
-        clocked.calls = max(1, min(most, math.ceil(SAMPLE_S / one_s)))
+        one_s, all_s = clocked.samples_us[-1] * 1e-6, clocked.outside_s[-1] / clocked.calls
+        wanted = min(SAMPLE_S / one_s, LONGEST_SAMPLE_S / all_s)
+        clocked.calls = max(1, min(most, math.ceil(wanted)))
     clocked.clear()
     return clocked
 

@@ -34,7 +34,9 @@ def test_where_honest_clocks_are_off_as_well_it_is_the_machines_doing() -> None:
 
 
 def test_time_that_never_passed_agrees_with_nobody() -> None:
-    assert agreeing(runner(-USUAL_S), [runner(USUAL_S)]).sum() == 0
+    candidate, honest = runner(-USUAL_S), [runner(2 * SPENT_S)]
+    assert agreeing(candidate, honest).sum() == 0
+    assert not disturbed(candidate, honest)
 
 
 @pytest.mark.parametrize(("watched", "claim"), [(True, "faster"), (False, "noisy")])
