@@ -79,6 +79,7 @@ def close(
     may_execute: bool = False,
     gpu: bool = False,
     talks: bool = False,
+    own_processes: bool = False,
 ) -> Cage:
     """Lock the current process up and say what holds.  A layer that the machine lacks is left out.
 
@@ -92,6 +93,8 @@ def close(
         gpu: Allow what CUDA needs, and count memory that is written instead of addresses: a
             driver reserves more of those than any machine has memory.  CUDA starts behind this,
             not before: threads that it had started already would stand outside the walls.
+        own_processes: With the layer "namespaces", have what is started from now on in one of its
+            own; see `enter_own_processes`.
         talks: Allow connections within the network that it sees, as a tool's library needs them.
 
     Raises:
@@ -104,7 +107,7 @@ def close(
         raise MachineError(f"no such path to let a caged process use: {', '.join(missing)}")
     # Last comes what forbids the system calls of the others.
     steps: Mapping[str, Callable[[], bool]] = {
-        "namespaces": lambda: _enter_namespaces(scratch, may_execute),
+        "namespaces": lambda: _enter_namespaces(scratch, own_processes),
         "process": lambda: _restrict_process(memory_bytes, cpu_s, gpu),
         "landlock": lambda: _landlock.restrict(
             scratch.resolve(), readable, may_execute, gpu, talks
@@ -136,7 +139,7 @@ def raise_loopback() -> None:
 def enter_own_processes() -> None:
     """Go on as a child that is the first of its namespace; whatever it starts ends with it.
 
-    For a process that `close` let execute.  The caller becomes the parent that
+    For a process that `close` gave one.  The caller becomes the parent that
     waits, and ends as its child does.
     """
     if (child := os.fork()) == 0:

@@ -17,7 +17,7 @@ from kernelite.harness.remote import Lost, Remote
 from kernelite.harness.variants import Variant
 from kernelite.harness.verdict import Failed, Reason, Timing
 from kernelite.kernels.backends import backend
-from kernelite.kernels.kernel import BuildFailed, Kernel, NotInterpretable
+from kernelite.kernels.kernel import Kernel
 from kernelite.problems.demands import Policy
 from kernelite.problems.problem import Signature
 from kernelite.problems.tensors import TensorSpec, specs
@@ -77,7 +77,7 @@ class Job:
     @property
     def emulated(self) -> bool:
         """Whether the kernel runs elsewhere than on the device that it is for."""
-        return backend(self.kernel.backend).emulated
+        return backend(self.kernel.backend).devices[self.judge.placement.kind].emulated
 
     @property
     def cases(self) -> Cases:
@@ -90,12 +90,13 @@ class Job:
         Raises:
             Lost: the kernel is wrong.
         """
-        try:
-            self.artefact = building.build(self.judge.server, self.kernel)
-        except BuildFailed as error:
-            unknown = isinstance(error, NotInterpretable)
-            raise Lost(Reason.UNSUPPORTED if unknown else Reason.BUILD, str(error)) from error
+        instance = self.cases.instance
+        self.artefact = self._built(instance.signature, instance.arguments)
         return self.artefact
+
+    def _built(self, signature: Signature, arguments: Sequence[torch.Tensor]) -> Path:
+        judge = self.judge
+        return building.build(judge.server, self.kernel, signature, arguments, judge.placement)
 
     @property
     def runner(self) -> Remote:
@@ -144,7 +145,7 @@ class Job:
         """
         own = [*case.tensors, *case.state] if echo else []
         header = {"do": "call", "echo": echo, "reuse": reuse, "slot": slot, "late": late}
-        answer, results = _ask(remote or self.runner, header, case.tensors, case.looks, own)
+        answer, results = self._answer(remote or self.runner, header, case, own)
         count, more = answer.get("outputs"), len(own) + echo
         if type(count) is not int or count + more != len(results):
             raise Lost(Reason.CRASH, "an answer that does not say which tensors are outputs")
@@ -175,6 +176,18 @@ class Job:
         with self.new_runner(first.signature, first.state) as remote:
             _, outputs = _ask(remote, {"do": "ablate"}, case.tensors, case.looks)
         return _looked_at(outputs, case.looks)
+
+    def _answer(
+        self, remote: Remote, header: dict[str, Any], case: Case, own: Sequence[torch.Tensor]
+    ) -> tuple[dict[str, Any], list[torch.Tensor]]:
+        """The runner's; what the call needs besides is built, once, and the runner asked again."""
+        try:
+            return _ask(remote, header, case.tensors, case.looks, own)
+        except Lost as lost:
+            if lost.reason is not Reason.UNCOMPILED:
+                raise
+        remote.supply(self._built(remote.signature, [*case.tensors, *case.state]), header["slot"])
+        return _ask(remote, header, case.tensors, case.looks, own)
 
     def gradients(self, case: Case, cotangents: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """The candidate's gradients for the case's inputs.

@@ -160,6 +160,9 @@ class Judge:
         return remote
 
     def _built(self, kernel: Kernel, caged: bool) -> Path:
-        return (
-            building.build(self.server, kernel) if caged else backend(kernel.backend).build(kernel)
+        if not caged:
+            return backend(kernel.backend).build(kernel)
+        instance = self.cases.instance
+        return building.build(
+            self.server, kernel, instance.signature, instance.arguments, self.placement
         )

@@ -16,12 +16,19 @@ class Placement:
         model: The vendor's name for it; empty for the CPU.
         pci: Where NVML finds it; empty for the CPU.
         layers: Those of the cage that leave it usable.
+        own_processes: Whether it can be used from a namespace of processes, as builds have one.
     """
 
     device: str = "cpu"
     model: str = ""
     pci: str = ""
     layers: tuple[str, ...] = LAYERS
+    own_processes: bool = True
+
+    @property
+    def kind(self) -> str:
+        """Of the device: ``cpu``, ``cuda``."""
+        return self.device.partition(":")[0]
 
     @property
     def accelerator(self) -> bool:

@@ -23,7 +23,7 @@ from kernelite.harness import environment, watchdog, wire
 from kernelite.harness.placement import CPU, Placement
 from kernelite.harness.verdict import Reason
 from kernelite.kernels.backends import backend
-from kernelite.kernels.kernel import Kernel, NotInterpretable
+from kernelite.kernels.kernel import Kernel, NotCompiled, NotInterpretable, TooLarge
 from kernelite.problems.problem import Signature
 
 COMPILER = "kernelite.harness.compiler"
@@ -32,9 +32,11 @@ START_TIMEOUT_S = 120.0
 REASONS = {
     "build": Reason.BUILD, "MemoryError": Reason.MEMORY,
     "OutOfMemoryError": Reason.MEMORY,  # of a GPU
-    NotInterpretable.__name__: Reason.UNSUPPORTED,
+    NotInterpretable.__name__: Reason.UNSUPPORTED, NotCompiled.__name__: Reason.UNCOMPILED,
+    TooLarge.__name__: Reason.RESOURCES, "OutOfResources": Reason.RESOURCES,  # Triton's own
 }  # fmt: skip
-NO_MEMORY = "can't allocate memory"  # PyTorch's allocator raises a plain RuntimeError
+#: Of PyTorch's allocator on a CPU, of CUDA and of Triton, which raise a plain RuntimeError.
+NO_MEMORY = ("can't allocate memory", "CUDA error: out of memory", "[CUDA]: out of memory")
 
 
 class Lost(Exception):
@@ -183,7 +185,7 @@ class Line:
         if "error" in answer:
             kind, text = str(answer.get("kind")), str(answer["error"])
             reason = REASONS.get(kind, Reason.CRASH)
-            if NO_MEMORY in text:
+            if any(words in text for words in NO_MEMORY):
                 reason = Reason.MEMORY
             raise Lost(reason, text, kind)
         return answer, results
@@ -212,6 +214,7 @@ class Remote(Line):
         layers: Names of what holds it.
         flags: `harness.flags` as it was before the kernel's code ran.
         own_threads: How many threads it had then.
+        signature: That the kernel was loaded for last.
 
     Raises:
         Lost: the kernel does not load.
@@ -223,10 +226,12 @@ class Remote(Line):
         threads: int, caged: bool = True, timeout_s: float = CALL_TIMEOUT_S,
         placement: Placement = CPU,
     ) -> None:  # fmt: skip
-        super().__init__(server, timeout_s, backend(kernel.backend).preload)
+        home = backend(kernel.backend).devices[placement.kind]
+        super().__init__(server, timeout_s, home.preload)
         self.isolation, self.layers, self.own_threads = 0, tuple[str, ...](), 1
         self.placement = placement
         self.flags: dict[str, Any] = {}
+        self.signature = signature
         self.load_request = {
             "do": "load", "backend": kernel.backend, "source": kernel.source,
             "artefact": str(artefact), "threads": threads,
@@ -252,7 +257,7 @@ class Remote(Line):
         request = {**self.load_request, "signature": signature.as_json(), "slot": slot,
                    "flags": not self.flags}  # fmt: skip
         answer, _ = self.ask(request)
-        self.flags = self.flags or dict(answer["flags"])
+        self.flags, self.signature = self.flags or dict(answer["flags"]), signature
         if state:
             self.set_state(state, slot)
 
@@ -265,6 +270,15 @@ class Remote(Line):
             Lost: the runner has died.
         """
         self.ask({"do": "state", "slot": slot, "in_place": in_place}, state)
+
+    def supply(self, artefact: Path, slot: int = 0) -> None:
+        """Give an instance what was built for another use of its kernel.
+
+        Raises:
+            Lost: the runner has died, or its kernel was built for every use.
+        """
+        built = torch.frombuffer(bytearray(artefact.read_bytes()), dtype=torch.uint8)
+        self.ask({"do": "supply", "slot": slot}, [built])
 
     def _enter_cage(self, artefact: Path, placement: Placement) -> None:
         answer = self._made_ready(

@@ -11,7 +11,6 @@ import gc
 import os
 import resource
 import socket
-import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,15 +29,15 @@ from kernelite.harness import (
     trace,
     watchdog,
     wire,
+    workshop,
 )
 from kernelite.kernels.backends import backend
-from kernelite.kernels.kernel import BuildFailed, Entry, Kernel
+from kernelite.kernels.kernel import BuildFailed, Entry, Kernel, Use
 from kernelite.problems.problem import Signature
 from kernelite.problems.tensors import TensorSpec
 
 CPU_S = 600
 HELD = 4  # calls whose outputs are kept
-BUILD_LAYERS = ("namespaces", "process", "landlock")
 
 
 def main(sock: socket.socket, scratch: Path) -> NoReturn:
@@ -108,26 +107,25 @@ class Session:
         text, code = sanitizer.watch(header["tool"], header, tensors, self.scratch)
         return {"text": text, "code": code}, []
 
-    def _enter_build_cage(self) -> None:
-        """The cage that lets compilers run; they find the scratch folder for all that they keep."""
-        cage.close(self.scratch, [], watchdog.limit_bytes(), CPU_S, BUILD_LAYERS, may_execute=True)
-        installed = f"{sys.prefix}/bin{os.pathsep}{os.environ.get('PATH', '')}"
-        private = dict.fromkeys(("XDG_CACHE_HOME", "TMPDIR", "HOME"), str(self.scratch))
-        os.environ |= private | {"PATH": installed}
-        cage.enter_own_processes()
+    def do_workshop(self, header: dict[str, Any], _: list[torch.Tensor]) -> Any:
+        """Enter the cage in which kernels are built for a GPU."""
+        workshop.enter(self.scratch, header["layers"], True, header["own_processes"])
+        return {}, []
 
     def do_build(self, header: dict[str, Any], _: list[torch.Tensor]) -> Any:
-        """Build a kernel and answer the artefact's bytes."""
-        self._enter_build_cage()
+        """Build a kernel and answer the artefact's bytes; on a GPU if there is a ``use``."""
+        use = Use.from_json(header["use"]) if "use" in header else None
+        if use is None:
+            workshop.enter(self.scratch)
         kernel = Kernel(header["backend"], header["source"])
-        built = backend(kernel.backend).build(kernel).read_bytes()
+        built = backend(kernel.backend).build(kernel, use).read_bytes()
         return {}, [torch.frombuffer(bytearray(built), dtype=torch.uint8)]
 
     def do_crosscompile(self, header: dict[str, Any], _: list[torch.Tensor]) -> Any:
         """Compile a kernel for a device that is not there; see `harness.crosscompile`."""
         from kernelite.kernels.targets import compiling  # heavy: it imports Triton
 
-        self._enter_build_cage()
+        workshop.enter(self.scratch)
         return compiling.answer(header, self.scratch), []
 
     def do_load(self, header: dict[str, Any], _: list[torch.Tensor]) -> Any:
@@ -142,6 +140,14 @@ class Session:
         self.entries[slot], self.states[slot] = entry, []
         self.looks[slot] = signature.outputs
         return {"flags": before}, []
+
+    def do_supply(self, header: dict[str, Any], tensors: list[torch.Tensor]) -> Any:
+        """Take what was built for another use of an instance of the kernel."""
+        supply = getattr(self.entries[header["slot"]], "supply", None)
+        if supply is None:
+            raise BuildFailed("kernels of this backend are built once for all calls")
+        supply(tensors[0].numpy().tobytes())
+        return {}, []
 
     def do_flags(self, _: dict[str, Any], __: list[torch.Tensor]) -> Any:
         """What a kernel must leave as it is in the process that calls it."""

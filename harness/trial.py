@@ -6,6 +6,8 @@ out for all runners of a judge, and no verdict claims them.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from kernelite.errors import MachineError
 from kernelite.harness.cage import LAYERS, level_of
 from kernelite.harness.placement import CPU, Placement
@@ -26,7 +28,7 @@ def placement(server: Server, device: str, least: int = 0) -> Placement:
     """
     if device == CPU.device:
         return CPU
-    kept = (tuple(name for name in LAYERS if name not in left_out) for left_out in LEFT_OUT)
+    kept = [tuple(name for name in LAYERS if name not in left_out) for left_out in LEFT_OUT]
     for layers in (layers for layers in kept if level_of(layers) >= least):
         try:
             with Line(server, TIMEOUT_S) as line:
@@ -35,5 +37,17 @@ def placement(server: Server, device: str, least: int = 0) -> Placement:
         except Lost as lost:
             why = str(lost)
             continue
-        return Placement(device, str(about["name"]), str(about["pci"]), layers)
+        name, pci = str(about["name"]), str(about["pci"])
+        return Placement(device, name, pci, layers, _own_processes(server, device, layers))
     raise MachineError(f"a runner at isolation level {least} or above cannot use {device}: {why}")
+
+
+def _own_processes(server: Server, device: str, layers: Sequence[str]) -> bool:
+    """Whether a build can use the device from a namespace of processes."""
+    try:
+        with Line(server, TIMEOUT_S) as line:
+            line.ask({"do": "workshop", "layers": layers, "own_processes": True})
+            line.ask({"do": "processor", "device": device})
+    except Lost:
+        return False
+    return True

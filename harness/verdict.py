@@ -22,6 +22,8 @@ class Reason(StrEnum):
     FORBIDDEN = "forbidden"
     UNSUPPORTED = "not interpretable"
     BUILD = "build"
+    RESOURCES = "resources"
+    UNCOMPILED = "not compiled"
     CRASH = "crash"
     TIMEOUT = "timeout"
     MEMORY = "memory"

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from kernelite.problems.tensors import TensorSpec
 
@@ -44,6 +44,58 @@ class NotInterpretable(BuildFailed):
     """Nothing can be said about the source without the device that it is for."""
 
 
+class TooLarge(BuildFailed):
+    """It needs more of something than the device has."""
+
+
+class NotCompiled(BuildFailed):
+    """A call needs code that was not built, where nothing may be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """How kernels of a backend run on one kind of device.
+
+    Attributes:
+        preload: A module that the process which loads kernels should find imported.
+        emulated: Whether they run elsewhere than on the device that they are for.
+        called: Whether what is compiled follows from how they are called, so that they are built
+            there, for a `Use`.
+    """
+
+    preload: str = ""
+    emulated: bool = False
+    called: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """A way to call a kernel, for a home where that decides what is compiled.
+
+    Attributes:
+        model: The vendor's name for the device.
+        signature: Of the problem.
+        arguments: How the flat arguments look.
+    """
+
+    model: str
+    signature: Signature
+    arguments: tuple[TensorSpec, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """The fields as JSON values."""
+        looks = [look.as_json() for look in self.arguments]
+        return {"model": self.model, "signature": self.signature.as_json(), "arguments": looks}
+
+    @classmethod
+    def from_json(cls, fields: dict[str, Any]) -> Use:
+        """The inverse of `as_json`."""
+        from kernelite.problems.problem import Signature  # heavy: it imports torch
+
+        arguments = tuple(TensorSpec.from_json(look) for look in fields["arguments"])
+        return cls(fields["model"], Signature.from_json(fields["signature"]), arguments)
+
+
 class Entry(Protocol):
     """A built kernel, ready to be called."""
 
@@ -60,21 +112,17 @@ class Backend(Protocol):
     Attributes:
         suffix: Of the files that it reads.
         marker: What stands in those alone, of all with that suffix; a regular expression.
-        preload: A module that the process which loads kernels should find imported.
-        emulated: Whether kernels run elsewhere than on the device that they are for.
         devices: Kinds of device that they can be judged on, as PyTorch calls them.
     """
 
     suffix: str
     marker: str
-    preload: str
-    emulated: bool
-    devices: tuple[str, ...]
+    devices: Mapping[str, Home]
 
     def missing(self) -> str | None:
         """What this machine lacks to use the backend, in one line; None if nothing."""
 
-    def artefact(self, kernel: Kernel) -> Path:
+    def artefact(self, kernel: Kernel, use: Use | None = None) -> Path:
         """Where `build` puts the artefact; content-addressed.
 
         Raises:
@@ -82,8 +130,10 @@ class Backend(Protocol):
             MachineError: there is no compiler.
         """
 
-    def build(self, kernel: Kernel) -> Path:
+    def build(self, kernel: Kernel, use: Use | None = None) -> Path:
         """Compile into the content-addressed cache and return the artefact.
+
+        Where there is a ``use`` it is called, on the current GPU, and may raise what it likes.
 
         Raises:
             BuildFailed: the kernel is wrong; the text is the compiler's.

@@ -13,7 +13,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
@@ -24,7 +24,7 @@ import torch
 from kernelite.errors import MachineError
 from kernelite.kernels import launch
 from kernelite.kernels.cache import cache_folder
-from kernelite.kernels.kernel import Allocate, BuildFailed, Entry, Kernel
+from kernelite.kernels.kernel import Allocate, BuildFailed, Entry, Home, Kernel, Use
 from kernelite.kernels.memory import Pool
 from kernelite.problems.problem import Signature
 from kernelite.problems.tensors import TensorSpec, specs
@@ -50,20 +50,18 @@ class CppBackend:
 
     suffix = ".cpp"
     marker = ""
-    preload = ""
-    emulated = False
-    devices = ("cpu",)
+    devices: Mapping[str, Home] = {"cpu": Home()}
 
     def missing(self) -> str | None:
         """A C++ compiler, if there is none."""
         return None if compiler() else "no g++ found; install it, e.g. apt-get install g++"
 
-    def artefact(self, kernel: Kernel) -> Path:
+    def artefact(self, kernel: Kernel, use: Use | None = None) -> Path:
         """``<cache>/cpp/<hash>.so``; see `kernels.kernel.Backend`."""
         text = "\n".join((kernel.source, *_command(kernel), _cpu(), _headers()))
         return cache_folder("cpp") / f"{sha256(text.encode()).hexdigest()[:24]}.so"
 
-    def build(self, kernel: Kernel) -> Path:
+    def build(self, kernel: Kernel, use: Use | None = None) -> Path:
         """Compile with g++; see `kernels.kernel.Backend`."""
         artefact = self.artefact(kernel)
         if not artefact.exists():

@@ -7,13 +7,14 @@ built with the source.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
 
 from kernelite.kernels.backends import _extensions as extensions
 from kernelite.kernels.backends import _python as python
 from kernelite.kernels.cache import cache_folder
-from kernelite.kernels.kernel import Entry, Kernel
+from kernelite.kernels.kernel import Entry, Home, Kernel, Use
 from kernelite.problems.problem import Signature
 
 COMPILE = "# kernelite: compile"
@@ -24,15 +25,13 @@ class PyTorchBackend:
 
     suffix = ".py"
     marker = ""
-    preload = ""
-    emulated = False
-    devices = ("cpu", "cuda")
+    devices: Mapping[str, Home] = {"cpu": Home(), "cuda": Home()}
 
     def missing(self) -> str | None:
         """Nothing: whoever imports this has torch."""
         return None
 
-    def artefact(self, kernel: Kernel) -> Path:
+    def artefact(self, kernel: Kernel, use: Use | None = None) -> Path:
         """``<cache>/pytorch/<id>``, with the text or the libraries that it compiles.
 
         See `kernels.kernel.Backend`.
@@ -40,7 +39,7 @@ class PyTorchBackend:
         suffix = ".zip" if extensions.used(kernel.source) else ".py"
         return cache_folder("pytorch") / f"{kernel.id}{suffix}"
 
-    def build(self, kernel: Kernel) -> Path:
+    def build(self, kernel: Kernel, use: Use | None = None) -> Path:
         """Write the text to the cache, so that tracebacks show its lines, or what it compiles."""
         python.parsed(kernel.source)
         artefact = self.artefact(kernel)

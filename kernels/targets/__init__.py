@@ -85,3 +85,23 @@ def check_version() -> str:
             f" there are: {', '.join(VERSIONS)}"
         )
     return found
+
+
+def check_driver(driver: int, assembler: str) -> None:
+    """Whether the driver takes what the assembler makes: within a major version, it does.
+
+    Source: "Minor Version Compatibility" in NVIDIA's CUDA Compatibility guide.
+
+    Args:
+        driver: As ``cuDriverGetVersion`` tells the newest CUDA that it knows: 12080 for 12.8.
+        assembler: The CUDA that it comes from: ``12.8``.
+
+    Raises:
+        MachineError: it does not.
+    """
+    major, minor = driver // 1000, driver % 1000 // 10
+    if major < int(assembler.partition(".")[0]):
+        raise MachineError(
+            f"the NVIDIA driver knows CUDA {major}.{minor} and Triton {version('triton')} makes"
+            f" code of CUDA {assembler}; install a newer driver, or an older Triton"
+        )
