@@ -12,7 +12,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from kernelite.harness import building
+from kernelite.harness import building, smaller
 from kernelite.harness.cases import Cases
 from kernelite.harness.job import Effort, Job
 from kernelite.harness.placement import CPU, Placement
@@ -106,7 +106,10 @@ class Judge:
             else:
                 found = stage.run(job)
         except Lost as lost:
-            found = Failed(name, lost.reason, str(lost))
+            log = str(lost)
+            if lost.reason is Reason.MEMORY and self.placement.accelerator:
+                log += f"; {smaller.told(job)}"
+            found = Failed(name, lost.reason, log)
         seconds = time.perf_counter() - start
         match found:
             case Failed(log=log):
