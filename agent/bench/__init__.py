@@ -32,6 +32,7 @@ class Request:
         kernelbench: A checkout of KernelBench to compare with.
         kernelguard: Whether to compare with the installed kernelguard.
         families: Names of kernel families to take (`problems.suites.families`); empty for all.
+        rivals: Where others' GPU kernels are, as ``NAME=FOLDER``.
     """
 
     operations: tuple[str, ...] = ()
@@ -45,6 +46,7 @@ class Request:
     kernelbench: Path | None = None
     kernelguard: bool = False
     families: tuple[str, ...] = ()
+    rivals: tuple[str, ...] = ()
 
 
 @runtime_checkable
@@ -94,11 +96,12 @@ def request(
     operations: Sequence[str] | None, sizes: Sequence[str] | None, seconds: float,
     regimes: tuple[str, ...], models: bool, seed: int, corpus: str, count: int,
     kernelbench: Path | None, kernelguard: bool, family: Sequence[str] | None,
+    rival: Sequence[str] | None,
 ) -> Request:  # fmt: skip
     """What the command line asked for; a name may be several, separated by commas."""
     return Request(
         _split(operations), _split(sizes), seconds, regimes, models, seed, Path(corpus), count,
-        kernelbench, kernelguard, _split(family),
+        kernelbench, kernelguard, _split(family), tuple(rival or ()),
     )  # fmt: skip
 
 

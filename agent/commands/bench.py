@@ -33,6 +33,10 @@ def bench(
         bool, typer.Option("--kernelguard", help="The installed one, for redteam.")
     ] = False,
     family: Names = None,
+    rival: Annotated[
+        list[str] | None,
+        typer.Option(help="Where others' GPU kernels are: AutoKernel=FOLDER, for gpu."),
+    ] = None,
     seed: Seed = 0,
     out: OutFile = None,
     as_json: Json = False,
@@ -43,7 +47,7 @@ def bench(
     regimes = benches.regimes(warm, cold, both)
     request = benches.request(
         ops, sizes, seconds_per_problem, regimes, models, seed, corpus, count, kernelbench,
-        kernelguard, family,
+        kernelguard, family, rival,
     )  # fmt: skip
     document, view = benches.run(name, request, out, say)
     answer(document, view, as_json)

@@ -117,6 +117,11 @@ def require(name: str) -> str:
     )
 
 
+def missing(kind: str) -> str:
+    """Why there is no device of a kind; empty if there is one."""
+    return _kind(kind).missing()
+
+
 def opened(name: str) -> Processor:
     """The device with this full name, opened in this process."""
     kind, _, index = name.partition(":")

@@ -30,9 +30,10 @@ import triton
 import triton.compiler
 from triton import knobs
 from triton.runtime import cache
-from triton.runtime.jit import KernelInterface
+from triton.runtime.jit import JITFunction, KernelInterface
 
 from kernelite.errors import MachineError
+from kernelite.kernels.backends import _launches
 from kernelite.kernels.backends import _python as python
 from kernelite.kernels.kernel import (
     Allocate,
@@ -58,6 +59,7 @@ GROUP = "__grp__"
 if knobs.runtime.interpret:
     raise MachineError("a server whose runners interpret Triton has none that use a GPU")
 cache.triton_key()
+JITFunction.run = _launches.counted(JITFunction.run)
 
 
 class Kept(cache.CacheManager):  # type: ignore[misc]
@@ -99,6 +101,8 @@ class Compiled:
         entry: The candidate's.
         folder: Where Triton looks for them.
     """
+
+    launches = staticmethod(_launches.launches)
 
     def __init__(self, entry: Entry, folder: Path) -> None:
         self.entry, self.folder = entry, folder

@@ -28,7 +28,7 @@ UNKNOWN = {
     "libdevice": "functions of a GPU's library",
     "dot_scaled": "block-scaled products",
 }
-ARCHIVE = ".zip"
+ARCHIVE = ".triton"  # a zip file of what Triton keeps
 
 
 class TritonBackend:
@@ -56,7 +56,10 @@ class TritonBackend:
             return cache_folder("triton") / f"{kernel.id}.py"
         makers = [version("triton"), version("torch"), sys.implementation.cache_tag]
         text = json.dumps([use.as_json(), makers])
-        return cache_folder("triton") / f"{kernel.id}-{sha256(text.encode()).hexdigest()[:12]}.zip"
+        return (
+            cache_folder("triton")
+            / f"{kernel.id}-{sha256(text.encode()).hexdigest()[:12]}{ARCHIVE}"
+        )
 
     def build(self, kernel: Kernel, use: Use | None = None) -> Path:
         """Keep the text, if the interpreter knows all in it; or what a call on a GPU compiles.

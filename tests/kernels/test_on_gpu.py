@@ -183,6 +183,6 @@ def test_each_use_has_an_archive_of_its_own_and_the_interpreter_the_text() -> No
             for model in ("H100", "H200") for n in (1024, 1023)]  # fmt: skip
     archives = {triton.artefact(kernel, use) for use in uses}
     assert len(archives) == 4
-    assert {path.suffix for path in archives} == {".zip"}
+    assert {path.suffix for path in archives} == {".triton"}
     assert triton.artefact(kernel).suffix == ".py"
     assert [Use.from_json(use.as_json()) for use in uses] == uses
