@@ -168,12 +168,21 @@ def profile(target: Target, seed: Seed = 0, as_json: Json = False) -> None:
 
 
 @app.command()
-def calibrate(as_json: Json = False) -> None:
+def calibrate(
+    device: Annotated[str, typer.Option(help="cpu, cuda or cuda:1.")] = "cpu",
+    as_json: Json = False,
+) -> None:
     """Measure and keep this machine's bandwidth and peaks."""
     from kernelite.agent import tables
+    from kernelite.harness import processors
     from kernelite.kernels.devices import calibrate as calibrating
+    from kernelite.kernels.devices import gpu_ceilings
 
+    name = processors.require(device)
     say("calibrate", "measuring; keep the machine quiet")
+    if name != "cpu":
+        gpu_ceilings.keep(seen := gpu_ceilings.measure(name))
+        return answer(seen.as_json(), tables.gpu_calibration(seen), as_json)
     found = calibrating.load_or_measure(fresh=True)
     answer(calibrating.as_json(found), tables.calibration(found), as_json)
 

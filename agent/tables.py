@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE_HEAD
 from rich.console import RenderableType
@@ -14,6 +15,9 @@ from kernelite.agent.doctor import Finding
 from kernelite.kernels.devices import Calibration
 from kernelite.results import wording
 from kernelite.results.records import Profiled
+
+if TYPE_CHECKING:
+    from kernelite.kernels.devices.gpu_ceilings import GpuCalibration
 
 STATES = {"ok": "green", "degraded": "yellow", "missing": "red"}
 GIGA = 1e9
@@ -59,6 +63,16 @@ def calibration(found: Calibration) -> RenderableType:
     for name, ceiling in (("multiply-add", found.fma), ("matrix product", found.gemm)):
         made.add_row(name, f"{ceiling.value / GIGA:.0f} GFLOP/s", plain(ceiling.source))
     made.add_row("call", f"{found.overhead.value:.2f} us", plain(found.overhead.source))
+    return made
+
+
+def gpu_calibration(found: GpuCalibration) -> RenderableType:
+    """The measured ceilings of a GPU."""
+    made = table(f"{found.device}, measured", "ceiling", "value", "how", numbers=("value",))
+    made.add_row("copy", f"{found.copy.value / GIGA:.0f} GB/s", plain(found.copy.source))
+    for kind, ceiling in found.products.items():
+        rate = f"{ceiling.value / GIGA / 1000:.1f} TFLOP/s"
+        made.add_row(f"product, {kind}", rate, plain(ceiling.source))
     return made
 
 

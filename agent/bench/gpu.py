@@ -43,7 +43,7 @@ class GpuBench:
         problems = _gpu_selection.problems(chosen_families(request))
         places = _gpu_rivals.folders(request.rivals)
         device = _device()
-        measured = gpu_ceilings.measure(gpu_ceilings.index_of(device))
+        measured = gpu_ceilings.measure(device)
         say("bench", f"{measured.device}: copies {measured.copy.value / 1e9:.0f} GB/s")
         server, compiler = Server(), Server(COMPILER)
         budget, rows = _gpu_selection.Budget(started + BUDGET_S), list[dict[str, Any]]()

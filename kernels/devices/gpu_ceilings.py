@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from kernelite import __version__
-from kernelite.errors import MachineError, UsageError
+from kernelite.errors import MachineError
 from kernelite.kernels.cache import cache_folder
 from kernelite.kernels.devices import Ceiling
 
@@ -65,22 +65,22 @@ class GpuCalibration:
         return cls(fields["device"], copy, products, fields["versions"], fields["seconds"])
 
 
-def measure(index: int = 0) -> GpuCalibration:
-    """Measure every ceiling of the GPU with this number now.
+def measure(full_name: str) -> GpuCalibration:
+    """Measure every ceiling of a GPU now; ``cuda:0`` is the first.
 
     Raises:
         MachineError: it cannot be used, or has not the memory for it.
     """
     started = time.perf_counter()
     try:
-        device = torch.device("cuda", index)
+        device = torch.device(full_name)
         name = torch.cuda.get_device_name(device)
         with torch.cuda.device(device), torch.no_grad():
             copy = _copy(device)
             products = {kind: _product(device, kind) for kind in PRODUCTS}
             torch.cuda.empty_cache()
     except (RuntimeError, AssertionError) as error:
-        raise MachineError(f"cannot measure cuda:{index}: {error}") from error
+        raise MachineError(f"cannot measure {full_name}: {error}") from error
     seconds = round(time.perf_counter() - started, 2)
     return GpuCalibration(name, copy, products, versions(), seconds)
 
@@ -112,18 +112,6 @@ def known(device: str) -> GpuCalibration | None:
         return GpuCalibration.from_json(fields) if fields["schema"] == SCHEMA else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
-
-
-def index_of(name: str) -> int:
-    """The number of a GPU that was asked for: 1 of ``cuda:1``.
-
-    Raises:
-        UsageError: it is none.
-    """
-    kind, _, number = name.partition(":")
-    if kind != "cuda" or not (number or "0").isdecimal():
-        raise UsageError(f"no device {name!r} to measure; try cpu, cuda or cuda:1")
-    return int(number or 0)
 
 
 def _path(device: str) -> Path:
