@@ -112,7 +112,7 @@ def check_file(request: Request) -> dict[str, Any]:
     cage.require(request.isolation)
     effort = replace(
         TIMING if request.timing else NO_TIMING, cold=request.cold, stages=request.stages,
-        policy=_policy(request.policy),
+        policy=_policy(request.policy), graphs=device != "cpu",
     )  # fmt: skip
     verdict = check(kernel, problem, effort, request.seed, device, request.isolation)
     found = sources.findings(kernel.source, kernel.backend)

@@ -14,7 +14,7 @@ from kernelite.harness.placement import CPU, Placement
 from kernelite.harness.remote import Line, Lost, Server
 from kernelite.harness.verdict import Reason
 from kernelite.kernels.backends import backend
-from kernelite.kernels.kernel import Kernel, Use
+from kernelite.kernels.kernel import BuildFailed, Kernel, Use
 from kernelite.problems.problem import Signature
 from kernelite.problems.tensors import specs
 
@@ -43,7 +43,10 @@ def build(
     found = backend(kernel.backend)
     called = found.devices[placement.kind].called
     use = Use(placement.model, signature, specs(arguments)) if called else None
-    artefact = found.artefact(kernel, use)
+    try:
+        artefact = found.artefact(kernel, use)
+    except BuildFailed as error:
+        raise Lost(Reason.BUILD, str(error)) from error
     if not artefact.exists():
         _keep(artefact, _built(server, kernel, use, placement))
     return artefact

@@ -35,6 +35,7 @@ class Clocked:
         switches: Times that the runner lost its core to others, in all samples.
         placed: The threads that have a core of their own; None if that was given up.
         moves: How often they were given one.
+        graph: Whether its calls are replays (`harness.processors.Processor.captured`).
     """
 
     remote: Remote
@@ -46,6 +47,7 @@ class Clocked:
     switches: int = 0
     placed: frozenset[int] | None = frozenset()
     moves: int = 0
+    graph: bool = False
 
     def sample(self, first: int, cold: bool, keep: int = -1) -> int:
         """Time ``calls`` calls by the runner's clock, watched by ours; ``keep`` one's outputs.
@@ -58,7 +60,7 @@ class Clocked:
         """
         seed = random.SystemRandom().getrandbits(SECRET_BITS)
         request = {"do": "time", "calls": self.calls, "first": first, "cold": cold, "keep": keep,
-                   "seed": seed}  # fmt: skip
+                   "seed": seed, "graph": self.graph}  # fmt: skip
         start = time.perf_counter()
         answer, _ = self.remote.ask(request, timeout_s=TIMEOUT_S)
         self.outside_s.append(time.perf_counter() - start)

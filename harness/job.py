@@ -44,6 +44,7 @@ class Effort:
         replay: Judge again with another seed, in new processes.
         thorough: Ask the stages, too, that a search leaves to the candidates it would keep.
         stages: Names of the only stages to ask; empty for all.
+        graphs: Time replays of CUDA graphs as well, as a regime of its own.
     """
 
     rounds: int = 40
@@ -56,6 +57,7 @@ class Effort:
     processes: int = 1
     thorough: bool = True
     stages: tuple[str, ...] = ()
+    graphs: bool = False
 
 
 @dataclass(slots=True)

@@ -30,8 +30,7 @@ COMPILER = "kernelite.harness.compiler"
 CALL_TIMEOUT_S = 60.0
 START_TIMEOUT_S = 120.0
 REASONS = {
-    "build": Reason.BUILD, "MemoryError": Reason.MEMORY,
-    "OutOfMemoryError": Reason.MEMORY,  # of a GPU
+    "build": Reason.BUILD, "MemoryError": Reason.MEMORY, "OutOfMemoryError": Reason.MEMORY,
     NotInterpretable.__name__: Reason.UNSUPPORTED, NotCompiled.__name__: Reason.UNCOMPILED,
     TooLarge.__name__: Reason.RESOURCES, "OutOfResources": Reason.RESOURCES,  # Triton's own
 }  # fmt: skip

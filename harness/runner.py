@@ -67,7 +67,8 @@ class Session:
         self.answers: list[list[torch.Tensor]] = []
         self.processor = processors.opened("cpu")
         self.looks: dict[int, tuple[TensorSpec, ...]] = {}
-        self.guarded: list[tuple[torch.Tensor, TensorSpec]] = []
+        self.guards = guards.Guards(self.processor.device)
+        self.replays: Entry | None = None
 
     def serve(self) -> NoReturn:
         """Answer requests for ever; `wire.Broken` ends it."""
@@ -99,6 +100,7 @@ class Session:
     def do_processor(self, header: dict[str, Any], _: list[torch.Tensor]) -> Any:
         """Go over to another device than the CPU; its clock must be ready before a candidate is."""
         self.processor = processors.opened(header["device"])
+        self.guards = guards.Guards(self.processor.device)
         return {**self.processor.about, "threads": len(os.listdir("/proc/self/task"))}, []
 
     def do_sanitize(self, header: dict[str, Any], tensors: list[torch.Tensor]) -> Any:
@@ -190,15 +192,15 @@ class Session:
                 self._overwritten(old, new) for old, new in zip(self.inputs, tensors, strict=True)
             ]
         elif header.get("echo"):
-            tensors = [self._guarded(TensorSpec.of(tensor)).copy_(tensor) for tensor in tensors]
+            tensors = [self.guards.tensor(TensorSpec.of(one)).copy_(one) for one in tensors]
         else:
             tensors = self._placed(tensors)
         self.inputs, slot = tensors, header.get("slot", 0)
         results = self._called(slot, tensors, header.get("late", False))
         self.answers = [*self.answers[1 - HELD :], results]
         arguments = [*tensors, *self.states[slot]]
-        echo = [*arguments, guards.around(*self._guards())] if header.get("echo") else []
-        self.guarded = []
+        echo = [*arguments, self.guards.around()] if header.get("echo") else []
+        self.guards.held.clear()
         return {"outputs": len(results)}, self.processor.fetched([*results, *echo])
 
     def _called(self, slot: int, inputs: list[torch.Tensor], late: bool) -> list[torch.Tensor]:
@@ -206,7 +208,9 @@ class Session:
         self.processor.poison(self.looks[slot])
         if late:
             return self.processor.late(lambda given: entry([*given, *state]), inputs)
-        return processors.plain(entry([*inputs, *state], self._poisoned), self.processor.device)
+        return processors.plain(
+            entry([*inputs, *state], self.guards.poisoned), self.processor.device
+        )
 
     def _overwritten(self, old: torch.Tensor, new: torch.Tensor) -> torch.Tensor:
         """``old`` with ``new``'s contents, if both look alike and every element is its own."""
@@ -214,22 +218,6 @@ class Session:
             return self.processor.placed(new)
         old.data.copy_(new)  # .data has a version counter of its own
         return old
-
-    def _guarded(self, spec: TensorSpec) -> torch.Tensor:
-        """Memory of which the call's answer tells whether it was overrun."""
-        tensor, buffer = guards.guarded(spec, self.processor.device)
-        self.guarded.append((buffer, spec))
-        return tensor
-
-    def _guards(self) -> tuple[list[torch.Tensor], list[TensorSpec]]:
-        return [buffer for buffer, _ in self.guarded], [spec for _, spec in self.guarded]
-
-    def _poisoned(self, spec: TensorSpec) -> torch.Tensor:
-        """Memory in which every element that a kernel does not write shows."""
-        tensor = self._guarded(spec)
-        if tensor.is_floating_point() or tensor.is_complex():
-            return tensor.fill_(float("nan"))
-        return tensor.fill_(True) if tensor.dtype == torch.bool else tensor.fill_(113)
 
     def do_trace(self, _: dict[str, Any], tensors: list[torch.Tensor]) -> Any:
         """Call once and answer what was dispatched and launched; see `harness.trace`."""
@@ -270,6 +258,12 @@ class Session:
         self.draws = []
         return {}, []
 
+    def do_capture(self, _: dict[str, Any], __: list[torch.Tensor]) -> Any:
+        """Make replays of the slots' calls, for samples that ask for them."""
+        places = [arguments for arguments, _ in self.slots]
+        self.replays = self.processor.captured(self.entries[0], places)
+        return {}, []
+
     def do_time(self, header: dict[str, Any], _: list[torch.Tensor]) -> Any:
         """Call ``calls`` times, each time with the next slot, newly filled.
 
@@ -279,7 +273,8 @@ class Session:
         first, slots = header["first"], self.slots
         chosen = contents.chosen(header["seed"], header["calls"], len(slots[0][1]))
         turns = [(*slots[(first + i) % len(slots)], numbers) for i, numbers in enumerate(chosen)]
-        calls = processors.Calls(self.entries[0], turns, header["cold"], header["keep"])
+        entry = self.replays if header["graph"] and self.replays else self.entries[0]
+        calls = processors.Calls(entry, turns, header["cold"], header["keep"])
         switched = resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
         times = self.processor.sample(calls)
         switched = resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw - switched

@@ -15,8 +15,8 @@ import os
 import random
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -39,6 +39,7 @@ MOST_CALLS, MOST_COLD_CALLS = 2000, 3
 MOST_GPU_CALLS = 256  # a GPU writes its whole cache in 0.1 ms, so cold calls are no rarer
 FEWEST_AGREEING = 4  # rounds in which both clocks must tell the same
 CHECKED = 2
+GRAPH, CAPTURE_S = "graph", 120.0
 
 
 @contextmanager
@@ -65,7 +66,7 @@ def compare(job: Job, remote: Remote, baselines: Mapping[str, Remote]) -> Timing
         Lost: the candidate's runner died under the clock.
         MachineError: a baseline's runner did.
     """
-    effort, draws, gpu = job.effort, _draws(job), job.judge.placement.pci
+    effort, draws = job.effort, _draws(job)
     with machine_lock():
         candidate = _prepare(remote, draws, effort)
         others: dict[str, Clocked] = {}
@@ -77,14 +78,28 @@ def compare(job: Job, remote: Remote, baselines: Mapping[str, Remote]) -> Timing
                 job.judge.baselines[name] = lost
         if not others:
             return Failed("timing", Reason.CLOCK, "no baseline could be timed")
-        first = next(iter(others.values()))
-        control = Clocked(first.remote, first.calls, placed=None)
-        load, before = os.getloadavg()[0], gpu_clocks.read(gpu) if gpu else None
-        kept = _rounds(job, candidate, others, control)
-        clocks = gpu_clocks.between(before, gpu_clocks.read(gpu)) if gpu else None
-    honest = list(others.values())
+        found = _raced(job, draws, candidate, others, "cold" if effort.cold else "warm")
+        if not effort.graphs or isinstance(found, Failed):
+            return found
+        replayed = _replayed(job, draws, candidate, others)
+    if isinstance(replayed, Timing):
+        return replace(found, graph=replayed)
+    return replace(found, no_graph=replayed)
+
+
+def _raced(
+    job: Job, draws: Sequence[Sequence[torch.Tensor]], candidate: Clocked,
+    others: Mapping[str, Clocked], regime: str,
+) -> Timing | Failed:  # fmt: skip
+    """What the rounds say, if clock and answers are as they must."""
+    gpu, honest = job.judge.placement.pci, list(others.values())
+    first = honest[0]
+    control = Clocked(first.remote, first.calls, placed=None, graph=first.graph)
+    load, before = os.getloadavg()[0], gpu_clocks.read(gpu) if gpu else None
+    kept = _rounds(job, candidate, others, control)
+    clocks = gpu_clocks.between(before, gpu_clocks.read(gpu)) if gpu else None
     rounds = agreeing(candidate, honest)
-    watched = bool(rounds.sum() >= min(FEWEST_AGREEING, effort.rounds))
+    watched = bool(rounds.sum() >= min(FEWEST_AGREEING, job.effort.rounds))
     if not watched and not (rounds.any() and disturbed(candidate, honest)):
         text = f"the runner's clock and the judge's agree in {rounds.sum()} of {len(rounds)} rounds"
         return Failed("timing", Reason.CLOCK, text)
@@ -96,10 +111,41 @@ def compare(job: Job, remote: Remote, baselines: Mapping[str, Remote]) -> Timing
     if not watched:
         candidate.samples_us, rounds = candidate.outside_us(), np.ones_like(rounds)
     ratios = tuple(ratio(name, other, candidate, rounds) for name, other in others.items())
-    regime = "cold" if effort.cold else "warm"
     return Timing(
         job.device, regime, ratios, seen, load, candidate.switches, gpu=clocks, watched=watched
     )
+
+
+def _replayed(
+    job: Job, draws: Sequence[Sequence[torch.Tensor]], candidate: Clocked,
+    others: Mapping[str, Clocked],
+) -> Timing | str:  # fmt: skip
+    """The rounds once more with replays of graphs; or why there are none.
+
+    A kernel that cannot be captured, or whose replay answers otherwise, is none the worse.
+    """
+    try:
+        own = _captured(candidate, job.effort)
+    except Lost as lost:
+        return f"it cannot be captured: {lost}"
+    baselines = {}
+    for name, other in others.items():
+        with suppress(Lost):
+            baselines[name] = _captured(other, job.effort)
+    if not baselines:
+        return "no baseline can be captured"
+    try:
+        found = _raced(job, draws, own, baselines, GRAPH)
+    except Lost as lost:
+        return f"its replay was lost: {lost}"
+    return found if isinstance(found, Timing) else f"its replay: {found.log}"
+
+
+def _captured(clocked: Clocked, effort: Effort) -> Clocked:
+    clocked.remote.ask({"do": "capture"}, timeout_s=CAPTURE_S)
+    made = Clocked(clocked.remote, clocked.calls, graph=True)
+    _warm_up(made, effort)
+    return made
 
 
 def _draws(job: Job) -> list[list[torch.Tensor]]:
@@ -113,8 +159,15 @@ def _prepare(remote: Remote, draws: Sequence[Sequence[torch.Tensor]], effort: Ef
     for tensors in draws:
         remote.ask({"do": "draw"}, tensors)
     remote.ask({"do": "slots", "slots": len(draws)})
-    clocked, most = Clocked(remote, calls=2), MOST_COLD_CALLS if effort.cold else MOST_CALLS
-    if remote.placement.accelerator:
+    clocked = Clocked(remote, calls=2)
+    _warm_up(clocked, effort)
+    return clocked
+
+
+def _warm_up(clocked: Clocked, effort: Effort) -> None:
+    """Choose how many calls make one sample, with a few that do not count."""
+    most = MOST_COLD_CALLS if effort.cold else MOST_CALLS
+    if clocked.remote.placement.accelerator:
         most = MOST_GPU_CALLS
     for _ in range(WARM_UPS):
         clocked.sample(0, effort.cold)
@@ -122,7 +175,6 @@ def _prepare(remote: Remote, draws: Sequence[Sequence[torch.Tensor]], effort: Ef
         wanted = min(SAMPLE_S / one_s, LONGEST_SAMPLE_S / all_s)
         clocked.calls = max(1, min(most, math.ceil(wanted)))
     clocked.clear()
-    return clocked
 
 
 def _rounds(

@@ -129,6 +129,9 @@ class Timing:
         gpu: None if it ran on none, or its clocks are unknown.
         watched: Whether the judge's clock could confirm the runner's.  On a busy machine it may
             not; then the candidate's times are the judge's own, which are longer.
+        graph: The same of replays of CUDA graphs, of candidate and baselines alike; None if that
+            was not asked for or could not be done.
+        no_graph: Why it could not.
     """
 
     device: str
@@ -140,6 +143,8 @@ class Timing:
     kind: Literal["measured"] = "measured"
     gpu: GpuClocks | None = None
     watched: bool = True
+    graph: Timing | None = None
+    no_graph: str = ""
 
     @property
     def worst(self) -> Ratio:
@@ -240,5 +245,6 @@ def timing_json(timing: Timing) -> dict[str, Any]:
         "claim": timing.claim(worst), "control": timing.control and asdict(timing.control),
         "load": timing.load, "switches": timing.switches, "watched": timing.watched,
         "gpu": timing.gpu and asdict(timing.gpu),
+        "graph": timing.graph and timing_json(timing.graph), "no_graph": timing.no_graph or None,
         **{r.baseline: {**asdict(r), "claim": timing.claim(r)} for r in timing.ratios},
     }  # fmt: skip

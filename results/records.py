@@ -53,12 +53,11 @@ class StageResult:
 
 @dataclass(frozen=True, slots=True)
 class TimingResult:
-    """A kernel's measured speed-up against ``baseline``, the best one there is.
+    """A kernel's speed-up against ``baseline``, the best there is; see `harness.verdict.Timing`.
 
     Attributes:
-        kind: ``measured``, ``modelled`` or ``emulated``; and regime, the state of the caches.
-        eager: The ratio against eager alone, and compile against torch.compile; None if unknown.
-        gpu: `harness.verdict.GpuClocks`; None on a CPU, and where NVML could not be asked.
+        kind: ``measured``, ``modelled`` or ``emulated``; regime: the state of the caches.
+        eager, compile: The ratios against these alone; None if unknown.
     """
 
     kind: str = "measured"
@@ -73,6 +72,7 @@ class TimingResult:
     eager: Ratio | None = None
     compile: Ratio | None = None
     gpu: Mapping[str, Any] | None = None
+    graph: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,7 +33,7 @@ from kernelite.problems.problem import Problem, instantiate
 
 TRIED = 8  # choices of a template's parameters, the default among them
 TUNING = Effort(rounds=40, seconds=1.0, narrow=0.03)
-RACE = Effort(rounds=100, seconds=2.5)
+RACE = Effort(rounds=100, seconds=2.5, graphs=True)
 EAGER = "eager"
 COMPILED_S = 120.0  # of a library's first call
 
@@ -65,8 +65,8 @@ def row(problem: Problem, track: Track) -> dict[str, Any]:
     started = time.monotonic()
     found: dict[str, Any] = {
         "problem": problem.name, "family": problem.name.partition("@")[0], "label": None,
-        "choices": None, "tried": 0, "kernel_us": None, "ratios": {}, "graph": {}, "missing": {},
-        "copy_share": None, "product_share": None, "gpu": None, "note": None,
+        "choices": None, "tried": 0, "kernel_us": None, "ratios": {}, "graph": {}, "no_graph": "",
+        "missing": {}, "copy_share": None, "product_share": None, "gpu": None, "note": None,
     }  # fmt: skip
     threads = torch.get_num_threads()
     with Judge(problem, track.server, threads, placement=track.placement) as judge:
@@ -203,6 +203,7 @@ def _told(timing: Timing, problem: Problem, measured: GpuCalibration) -> dict[st
     kernel_us = timing.worst.candidate_us
     return {
         "kernel_us": kernel_us, "ratios": _ratios(timing),
+        "graph": _ratios(timing.graph) if timing.graph else {}, "no_graph": timing.no_graph,
         "gpu": timing.gpu and asdict(timing.gpu), **shares(problem, kernel_us, measured),
     }  # fmt: skip
 

@@ -81,6 +81,12 @@ class Processor(Protocol):
     def flags(self) -> dict[str, Any]:
         """What a kernel must leave as it is, besides `harness.flags`."""
 
+    def captured(self, entry: Entry, places: Sequence[list[torch.Tensor]]) -> Entry:
+        """The entry as replays of what one call of it does with each of these arguments.
+
+        The very lists are told apart, not their contents, which may change between calls.
+        """
+
     def sample(self, calls: Calls) -> Times:
         """Make the calls, each with new contents in its arguments."""
 

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from kernelite.harness.processors import Call, Calls, Times, plain
+from kernelite.kernels.kernel import Entry
 from kernelite.problems.tensors import TensorSpec
 
 NAME = "cpu"
@@ -42,6 +43,10 @@ class Cpu:
     def flags(self) -> dict[str, Any]:
         """Nothing more."""
         return {}
+
+    def captured(self, entry: Entry, places: Sequence[list[torch.Tensor]]) -> Entry:
+        """The entry itself: on a CPU nothing is recorded."""
+        return entry
 
     def sample(self, calls: Calls) -> Times:
         """One call after another; outputs are copied at once, so that work put off shows."""

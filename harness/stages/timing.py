@@ -37,7 +37,16 @@ class Time:
         job.timing = _of_all(found)
         worst = job.timing.worst
         text = f"{worst.median:.2f}x [{worst.lower:.2f}, {worst.upper:.2f}] {worst.baseline}"
-        return "; ".join([f"{text}, {job.timing.claim(worst)}", *missing])
+        return "; ".join([f"{text}, {job.timing.claim(worst)}", *_graphs(job.timing), *missing])
+
+
+def _graphs(timing: Timing) -> list[str]:
+    """What replays of graphs say, if they were asked."""
+    if timing.graph is None:
+        return [f"as graphs: unknown: {timing.no_graph}"] if timing.no_graph else []
+    worst = timing.graph.worst
+    text = f"{worst.median:.2f}x [{worst.lower:.2f}, {worst.upper:.2f}] {worst.baseline}"
+    return [f"as graphs: {text}, {timing.graph.claim(worst)}"]
 
 
 def _one_process(job: Job, anew: bool) -> Timing | Failed:
@@ -62,9 +71,13 @@ def _of_all(found: Sequence[Timing]) -> Timing:
     unequal = next((c for c in controls if not c.quiet), None)
     control: Control | None = unequal or worst
     gpu = next((t.gpu for t in found if t.gpu and not t.gpu.steady), first.gpu)
+    graphs = [timing.graph for timing in found if timing.graph]
+    every = len(graphs) == len(found)
     return replace(
         first, ratios=tuple(ratios), control=control, load=max(t.load for t in found),
         switches=sum(t.switches for t in found), gpu=gpu,
+        graph=_of_all(graphs) if every else None,
+        no_graph=next((t.no_graph for t in found if t.no_graph), ""),
     )  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from kernelite.harness.intervals import interval
 from kernelite.harness.job import Effort, Job
 from kernelite.harness.judge import Judge
 from kernelite.harness.remote import Server
-from kernelite.harness.verdict import Failed, Passed, Ratio, Reason, Timing
+from kernelite.harness.verdict import Failed, Passed, Ratio, Reason, Timing, timing_json
 from kernelite.kernels.backends import backend
 from kernelite.kernels.cache import cache_folder
 from kernelite.kernels.kernel import Kernel
@@ -64,6 +65,22 @@ def of_eager(found: Timing | Failed) -> Ratio:
     ratio = found.against("eager")
     assert ratio is not None
     return ratio
+
+
+def test_replays_have_an_interval_of_their_own(softmax: Judge) -> None:
+    kernel, eager = Kernel("pytorch", SOURCE), softmax.baseline("eager")
+    assert not isinstance(eager, Exception)
+    effort = replace(EFFORT, graphs=True)
+    job = Job(softmax, kernel, effort, "cpu", backend("pytorch").build(kernel))
+    with job.runner as remote:
+        tries = (timer.compare(job, remote, {"eager": eager}) for _ in range(5))  # if it is busy
+        found = next(one for one in tries if isinstance(one, Timing) and one.graph)
+    assert found.graph is not None
+    assert (found.regime, found.graph.regime, found.graph.graph) == ("warm", "graph", None)
+    document = timing_json(found)
+    assert document["median"] == of_eager(found).median
+    assert document["graph"]["median"] == of_eager(found.graph).median
+    assert of_eager(found) != of_eager(found.graph)
 
 
 def test_the_interval_of_a_constant_ratio_is_that_ratio() -> None:
