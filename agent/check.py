@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,10 @@ from rich.console import Group, RenderableType
 
 from kernelite.agent import documents, reproduction, tables, targets
 from kernelite.errors import MachineError, UsageError
-from kernelite.harness import cage, processors, sources, trial
-from kernelite.harness.job import Effort
+from kernelite.harness import cage, kernel_profile, processors, sources, trial
+from kernelite.harness.job import Effort, Job
 from kernelite.harness.judge import Judge
+from kernelite.harness.kernel_profile import Profile
 from kernelite.harness.remote import COMPILER, Server
 from kernelite.harness.stages import stages
 from kernelite.harness.verdict import Verdict
@@ -42,6 +44,7 @@ class Request:
         failures: Folder in which a failure is kept; it gets a folder of its own.
         device: Where it runs: ``cpu``, ``cuda`` or ``cuda:1``.
         targets: Names of GPUs to compile the kernel for as well.
+        profile: Tell what a right kernel does to the GPU.
     """
 
     candidate: Path
@@ -56,6 +59,7 @@ class Request:
     failures: Path = Path("runs/failures")
     device: str = "cpu"
     targets: tuple[str, ...] = ()
+    profile: bool = False
 
 
 def load(path: Path) -> Kernel:
@@ -99,6 +103,20 @@ def check(
             compiler.close()
 
 
+def profiled(kernel: Kernel, problem: Problem, device: str) -> Profile:
+    """What a kernel does to the device; see `harness.kernel_profile`.
+
+    Raises:
+        MachineError: a runner or the compiler could not do its work.
+    """
+    with closing(Server()) as server:
+        placement = trial.placement(server, device)
+        with Judge(problem, server, torch.get_num_threads(), placement=placement) as judge:
+            job = Job(judge, kernel, NO_TIMING, placement.model)
+            with job.runner:
+                return kernel_profile.profile(job)
+
+
 def check_file(request: Request) -> dict[str, Any]:
     """The document that ``kernelite check --json`` prints; a failure is kept to reproduce it.
 
@@ -123,11 +141,13 @@ def check_file(request: Request) -> dict[str, Any]:
         "policy": request.policy, "device": device,
         "findings": [{"line": f.line, "what": f.what, "why": f.why, "fatal": f.fatal}
                      for f in found],
-        **verdict.as_json(), "reproduction": None, "targets": [],
+        **verdict.as_json(), "reproduction": None, "targets": [], "profile": None,
     }  # fmt: skip
     if not verdict.passed:
         folder = reproduction.write(request.failures, kernel, problem, document)
         document["reproduction"] = str(folder)
+    elif request.profile:
+        document["profile"] = profiled(kernel, problem, device).as_json()
     if not any(f.fatal for f in found):  # a cage that may run compilers is not for those
         document["targets"] = targets.compiled(kernel, problem, wanted)
     return document

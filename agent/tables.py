@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
-from rich.console import RenderableType
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -74,6 +74,23 @@ def gpu_calibration(found: GpuCalibration) -> RenderableType:
         rate = f"{ceiling.value / GIGA / 1000:.1f} TFLOP/s"
         made.add_row(f"product, {kind}", rate, plain(ceiling.source))
     return made
+
+
+def kernel_profile(found: Mapping[str, Any]) -> RenderableType:
+    """What a kernel launches on a GPU, and what Nsight Compute counts."""
+    numbers = ("by call", "time", "registers", "shared")
+    made = table("Launches of one call, measured", "kernel", *numbers, "grid", "block",
+                 numbers=numbers)  # fmt: skip
+    for one in found["launches"]:
+        told = (one["registers"], one["shared_bytes"], one["grid"], one["block"])
+        cells = [wording.UNKNOWN if value is None else str(value) for value in told]
+        made.add_row(plain(one["kernel"]), f"{one['count']:g}", wording.time(one["us"]), *cells)
+    lines = [plain(", ".join(f"{name} {value}" for name, value in one.items()))
+             for one in found["counters"]]  # fmt: skip
+    for what in ("launches", "counters"):
+        if why := found[f"no_{what}"]:
+            lines.append(plain(f"{what}: unknown: {why}", "yellow"))
+    return Group(made, *lines)
 
 
 def profile(target: str, found: Profiled) -> RenderableType:

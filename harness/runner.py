@@ -24,6 +24,7 @@ from kernelite.harness import (
     flags,
     gradients,
     guards,
+    launches,
     processors,
     sanitizer,
     trace,
@@ -103,10 +104,10 @@ class Session:
         self.guards = guards.Guards(self.processor.device)
         return {**self.processor.about, "threads": len(os.listdir("/proc/self/task"))}, []
 
-    def do_sanitize(self, header: dict[str, Any], tensors: list[torch.Tensor]) -> Any:
-        """What compute-sanitizer says of one call, in a network that ends here, by `do_cage`."""
+    def do_watch(self, header: dict[str, Any], tensors: list[torch.Tensor]) -> Any:
+        """What a tool says of one call, in a network that ends here, by `do_cage`."""
         cage.raise_loopback()
-        text, code = sanitizer.watch(header["tool"], header, tensors, self.scratch)
+        text, code = sanitizer.watch(header, tensors, self.scratch)
         return {"text": text, "code": code}, []
 
     def do_workshop(self, header: dict[str, Any], _: list[torch.Tensor]) -> Any:
@@ -229,6 +230,11 @@ class Session:
         """Call once without its launches and answer the outputs; see `harness.trace`."""
         arguments = [*self._placed(tensors), *self.states[0]]
         return {}, self.processor.fetched(trace.ablated(self.entries[0], arguments))
+
+    def do_profile(self, _: dict[str, Any], tensors: list[torch.Tensor]) -> Any:
+        """The kernels that a call launches; see `harness.launches`."""
+        arguments = [*self._placed(tensors), *self.states[0]]
+        return {"launches": launches.watched(lambda: self.entries[0](arguments), self.scratch)}, []
 
     def do_gradients(self, header: dict[str, Any], tensors: list[torch.Tensor]) -> Any:
         """The gradients of all float arguments; behind the inputs come the cotangents."""

@@ -49,6 +49,8 @@ def _call(file: Path, artefact: Path) -> None:
     signature = Signature.from_json(request["signature"])
     entry = backend(kernel.backend).load(kernel, artefact, signature)
     processors.adopt(entry, processor)
+    if processor.device.type == "cuda":  # for tools that look from here on
+        torch.cuda.profiler.start()  # type: ignore[no-untyped-call]
     processor.fetched(entry(tensors))
 
 

@@ -69,12 +69,12 @@ def parsed(text: str, code: int) -> Report:
 
 
 def watch(
-    tool: str, request: dict[str, Any], tensors: Sequence[torch.Tensor], scratch: Path
+    request: dict[str, Any], tensors: Sequence[torch.Tensor], scratch: Path
 ) -> tuple[str, int]:
     """What the tool prints, and its exit code, while a process of its own calls the kernel."""
     file = scratch / "request"
     torch.save({**request, "tensors": list(tensors)}, file)
-    command = [request["path"], "--tool", tool, *OPTIONS, sys.executable, "-P", "-m",
+    command = [*request["command"], sys.executable, "-P", "-m",
                "kernelite.harness.sanitized", str(file), request["artefact"]]  # fmt: skip
     done = subprocess.run(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,

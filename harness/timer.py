@@ -30,6 +30,7 @@ from kernelite.harness.job import Effort, Job
 from kernelite.harness.remote import Lost, Remote
 from kernelite.harness.verdict import Control, Failed, Ratio, Reason, Timing
 from kernelite.kernels.cache import cache_folder
+from kernelite.problems.problem import flat_tensors
 
 SAMPLE_S, LONGEST_SAMPLE_S = 3e-3, 0.1  # of calls alone; with new inputs in between
 DRAWN_BYTES, MOST_DRAWS = 128 << 20, 4
@@ -150,7 +151,8 @@ def _captured(clocked: Clocked, effort: Effort) -> Clocked:
 
 def _draws(job: Job) -> list[list[torch.Tensor]]:
     """Sets of inputs as the problem draws them, as many as fit, at most four."""
-    size = sum(t.numel() * t.element_size() for t in job.cases.drawn[0].tensors)
+    inputs = flat_tensors(job.cases.instance.inputs)
+    size = sum(t.numel() * t.element_size() for t in inputs)
     return job.cases.draws(max(2, min(MOST_DRAWS, DRAWN_BYTES // max(size, 1))))
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from kernelite.agent.bench import _gpu_rivals
-from kernelite.harness import timer
+from kernelite.harness import kernel_profile, timer
 from kernelite.harness.cases import Case
 from kernelite.harness.job import Effort, Job
 from kernelite.harness.judge import Judge
@@ -66,7 +66,8 @@ def row(problem: Problem, track: Track) -> dict[str, Any]:
     found: dict[str, Any] = {
         "problem": problem.name, "family": problem.name.partition("@")[0], "label": None,
         "choices": None, "tried": 0, "kernel_us": None, "ratios": {}, "graph": {}, "no_graph": "",
-        "missing": {}, "copy_share": None, "product_share": None, "gpu": None, "note": None,
+        "missing": {}, "copy_share": None, "product_share": None, "gpu": None, "profile": None,
+        "note": None,
     }  # fmt: skip
     threads = torch.get_num_threads()
     with Judge(problem, track.server, threads, placement=track.placement) as judge:
@@ -164,7 +165,9 @@ def _raced(job: Job, remote: Remote, track: Track) -> dict[str, Any]:
         lost = {n: str(one) for n, one in judge.baselines.items() if isinstance(one, Lost)}
     if isinstance(timing, Failed):
         return {"note": timing.log, "missing": missing | lost}
-    return _told(timing, judge.problem, track.measured) | {"missing": missing | lost}
+    job.remote = remote
+    found = {"missing": missing | lost, "profile": kernel_profile.profile(job, False).as_json()}
+    return _told(timing, judge.problem, track.measured) | found
 
 
 def _rivals(

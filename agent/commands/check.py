@@ -9,6 +9,13 @@ import typer
 
 from kernelite.agent.console import DONE, FAILED, Json, Names, answer
 
+Targets = Annotated[
+    list[str] | None,
+    typer.Option(help="Compile a Triton kernel for this GPU too: h200, gfx942."),
+]
+Profile = Annotated[
+    bool, typer.Option("--profile", help="Tell what a right kernel does to the GPU.")
+]
 Policy = Annotated[str, typer.Option(help="strict, fused or free, if the problem does not say.")]
 
 
@@ -27,10 +34,8 @@ def check(
     failures: Annotated[Path, typer.Option(help="Where a failure is kept to reproduce it.")] = Path(
         "runs/failures"
     ),
-    target: Annotated[
-        list[str] | None,
-        typer.Option(help="Compile a Triton kernel for this GPU too: h200, gfx942."),
-    ] = None,
+    target: Targets = None,
+    profile: Profile = False,
     junit: Annotated[Path | None, typer.Option(help="Write the stages as JUnit XML.")] = None,
     sarif: Annotated[Path | None, typer.Option(help="Write what static found as SARIF.")] = None,
     as_json: Json = False,
@@ -39,12 +44,13 @@ def check(
     from rich.console import Group
 
     from kernelite.agent import check as checking
-    from kernelite.agent import targets
+    from kernelite.agent import tables, targets
     from kernelite.results import events, interchange, terminal
 
     request = checking.Request(
         candidate, problem, workload, policy, timing, cold, tuple(checking.names(stages)), seed,
         require_isolation, failures, device, tuple(checking.names(target)),
+        profile,
     )  # fmt: skip
     checking.known_stages([*request.stages, *([explain] if explain else [])])
     document = checking.check_file(request)
@@ -55,6 +61,8 @@ def check(
     view = terminal.verdict_view(events.as_verdict(document))
     if explain:
         view = checking.explained(document, explain)
+    if document["profile"]:
+        view = Group(view, tables.kernel_profile(document["profile"]))
     if document["targets"]:
         view = Group(view, targets.view(document["targets"]))
     answer(document, view, as_json)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from kernelite.harness import sanitizer
+from kernelite.harness import sanitizer, watching
 from kernelite.harness.job import Job
-from kernelite.harness.remote import Line, Lost
+from kernelite.harness.remote import Lost
 from kernelite.harness.verdict import Failed, Reason, Skipped
-
-NETWORK = "namespaces"  # the layer that cuts it off
 
 
 class Sanitizer:
@@ -36,21 +34,11 @@ class Sanitizer:
 
 
 def _report(job: Job, path: str, tool: str) -> sanitizer.Report:
-    first, kernel = job.cases.drawn[0], job.kernel
-    request = {
-        "do": "sanitize", "path": path, "tool": tool, "device": job.judge.placement.device,
-        "backend": kernel.backend, "source": kernel.source, "artefact": str(job.build()),
-        "signature": job.cases.instance.signature.as_json(),
-    }  # fmt: skip
     try:
-        with Line(job.judge.server, sanitizer.TIMEOUT_S + 10) as line:
-            held, _ = line.ask({"do": "cage", "layers": [NETWORK], "gpu": True})
-            if held["layers"] != [NETWORK]:
-                return sanitizer.Report(None, "its network cannot be cut off")
-            answer, _ = line.ask(request, [*first.tensors, *first.state])
+        text, code = watching.told(job, [path, "--tool", tool, *sanitizer.OPTIONS])
     except Lost as lost:
         return sanitizer.Report(None, str(lost))
-    return sanitizer.parsed(str(answer.get("text")), int(answer.get("code", -1)))
+    return sanitizer.parsed(text, code)
 
 
 STAGE = Sanitizer()
