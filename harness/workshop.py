@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -36,6 +37,7 @@ def enter(
     installed = f"{sys.prefix}/bin{os.pathsep}{os.environ.get('PATH', '')}"
     private = dict.fromkeys(("XDG_CACHE_HOME", "TMPDIR", "HOME"), str(scratch))
     os.environ |= private | {"PATH": installed}
+    tempfile.tempdir = None  # the server may have looked one up
     if own_processes:
         cage.enter_own_processes()
     if FILES in wanted:
