@@ -165,7 +165,11 @@ def load(kernel: Kernel, archive: Path, signature: Signature) -> Entry:
 
 def _driver_version() -> int:
     found = ctypes.c_int()
-    if failed := ctypes.CDLL("libcuda.so.1").cuDriverGetVersion(ctypes.byref(found)):
+    try:
+        library = ctypes.CDLL("libcuda.so.1")
+    except OSError as error:
+        raise MachineError(f"there is no NVIDIA driver: {error}") from error
+    if failed := library.cuDriverGetVersion(ctypes.byref(found)):
         raise MachineError(f"the NVIDIA driver does not tell its version: CUDA error {failed}")
     return found.value
 
