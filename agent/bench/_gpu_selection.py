@@ -25,8 +25,13 @@ FIRST_S = 40.0  # what one problem is thought to take before any was measured
 
 def problems(names: Sequence[str]) -> list[Problem]:
     """The large problems of those families: the first of each, then the second of each."""
-    columns = [_ordered(families.family(name, SIZE)) for name in sorted(names, key=_rank)]
+    columns = [_ordered(families.family(name, SIZE)) for name in by_importance(names)]
     return [problem for problem in chain(*zip_longest(*columns)) if problem is not None]
+
+
+def by_importance(names: Sequence[str]) -> list[str]:
+    """The families in the order in which they are measured: all forward passes come first."""
+    return sorted(names, key=_rank)
 
 
 def _rank(family: str) -> tuple[int, str]:

@@ -72,7 +72,14 @@ def shown(found: dict[str, Any]) -> str:
     return text.getvalue()
 
 
-def test_families_come_by_importance_and_each_once_before_any_twice() -> None:
+def test_forward_passes_come_by_importance_then_the_others_and_backward_passes() -> None:
+    names = ["new", "softmax_backward", "softmax", "attention_backward", "rms_norm", "attention"]
+    assert _gpu_selection.by_importance(names) == [
+        "attention", "rms_norm", "softmax", "new", "attention_backward", "softmax_backward"
+    ]  # fmt: skip
+
+
+def test_each_family_comes_once_before_any_twice() -> None:
     problems = _gpu_selection.problems(families.names())
     names = [problem.name.partition("@")[0] for problem in problems]
     first = names[: len(families.names())]
