@@ -34,10 +34,10 @@ def by_importance(names: Sequence[str]) -> list[str]:
     return sorted(names, key=_rank)
 
 
-def _rank(family: str) -> tuple[int, str]:
+def _rank(family: str) -> tuple[bool, int, str]:
     plain = family.removesuffix("_backward")
     place = IMPORTANCE.index(plain) if plain in IMPORTANCE else len(IMPORTANCE)
-    return place + len(IMPORTANCE) * (plain != family), family
+    return plain != family, place, family
 
 
 def _ordered(problems: Sequence[Problem]) -> list[Problem]:
