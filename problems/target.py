@@ -40,6 +40,11 @@ class Target:
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
 
+    @property
+    def weightless(self) -> bool:
+        """Whether the model is on the meta device: its shapes are known and nothing can run."""
+        return any(tensor.is_meta for tensor in self.model.state_dict().values())
+
     def run(self) -> Any:
         """The model's output for the example inputs, without gradients."""
         with torch.no_grad():
@@ -47,7 +52,7 @@ class Target:
 
 
 def load(text: str, seed: int) -> Target:
-    """Build the target and try it once.
+    """Build the target and try it once, if it has its weights.
 
     Raises:
         UsageError: no such file or factory, it raises, or the inputs do not fit.
@@ -63,6 +68,8 @@ def load(text: str, seed: int) -> Target:
         instance = problem.instantiate(problem.read(path), seed)
         target = Target(path.stem, text, instance.model, tuple(instance.inputs), {})
     target.model.eval()
+    if target.weightless:
+        return target
     try:
         target.run()
     except (Exception, SystemExit) as error:  # a user's file may raise anything
