@@ -68,6 +68,9 @@ def _top(
 def optimize(
     target: Target,
     device: Annotated[str | None, typer.Option(help="cpu")] = None,
+    gpu: Annotated[
+        str | None, typer.Option("--target", help="A GPU that is not here, such as h200.")
+    ] = None,
     backend: Annotated[str | None, typer.Option(help="Of the kernels; all by default.")] = None,
     budget_seconds: Annotated[float | None, typer.Option(help="Time for candidates.")] = None,
     max_candidates: Annotated[int | None, typer.Option(help="Evaluations at most.")] = None,
@@ -83,7 +86,8 @@ def optimize(
     """Make a model faster with new kernels, and prove it."""
     from kernelite.agent import configuration
 
-    flags = {"device": device, "backend": backend, "budget_seconds": budget_seconds, "out": out,
+    flags = {"device": device, "target": gpu, "backend": backend, "out": out,
+             "budget_seconds": budget_seconds,
              "max_candidates": max_candidates, "sites": sites or None, "seed": seed,
              "require_isolation": require_isolation}  # fmt: skip
     chosen = configuration.configure(flags, os.environ, config_file, Path.cwd()).settings
@@ -94,6 +98,7 @@ def optimize(
     options = campaign.Options(
         target, folder, chosen.device, chosen.backend, chosen.budget_seconds,
         chosen.max_candidates, chosen.sites, chosen.seed, dry_run, resume, chosen.require_isolation,
+        chosen.target or "",
     )  # fmt: skip
     try:
         campaign.run(options, say)
@@ -163,7 +168,7 @@ def profile(target: Target, seed: Seed = 0, as_json: Json = False) -> None:
     from kernelite.agent import documents, survey, tables
     from kernelite.problems import target as targets
 
-    profiled, _ = survey.profiled(targets.load(target, seed))
+    profiled = survey.profiled(targets.load(target, seed))
     answer(documents.profile(target, profiled), tables.profile(target, profiled), as_json)
 
 

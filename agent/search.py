@@ -34,6 +34,15 @@ FINALISTS = 2
 CLOSE = 0.97  # a runner-up this near to the best is measured again too
 
 
+def known_verdicts(log: EventLog) -> dict[tuple[str, str], records.Verdict]:
+    """What the log holds already, by the event's uid and the problem's id."""
+    return {
+        (event.uid, event.body.problem): event.body.verdict
+        for event in log.events("evaluated")
+        if isinstance(event.body, records.Evaluated)
+    }
+
+
 @dataclass(slots=True)
 class Budget:
     """What a campaign may still spend on candidates."""

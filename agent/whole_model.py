@@ -28,13 +28,38 @@ from kernelite.problems import capture
 from kernelite.problems import target as targets
 from kernelite.problems.problem import flat_tensors
 from kernelite.problems.target import Target
-from kernelite.results import log, records
+from kernelite.results import log as logs
+from kernelite.results import records
+from kernelite.results.log import EventLog
+
+Say = Callable[[str, str], None]
 
 TIMEOUT_S = 900
 ROUNDS, SECONDS = 60, 9.0
 DROP_ROUNDS, DROP_SECONDS = 12, 6.0
 HURTS = 1.005
 LARGEST_COPY_BYTES = 1 << 30
+
+
+def conclude(log: EventLog, say: Say, attainable: float | None) -> None:
+    """Verify the run in a new process and write down what came of it, unless that is done.
+
+    Args:
+        log: Of the run, with its winners.
+        say: Takes a stage and a line of progress.
+        attainable: Speed-up that the ranking promised, modelled.
+    """
+    if any(True for _ in log.events("verified")):
+        return
+    count = sum(1 for _ in log.events("winner"))
+    say("verify", f"putting {count} winners into the model")
+    result = in_child(log.folder)
+    for reason in result["fallbacks"]:
+        log.append("fallback", records.Fallback(reason=reason), uid=f"fallback {reason}")
+    log.append("patched", {"sites": result["patched"]}, uid="patched")
+    say("patch", f"{len(result['patched'])} sites patched")
+    log.append("verified", {**result["verified"], "attainable": attainable}, uid="verified")
+    say("verify", result["text"])
 
 
 def in_child(run: Path) -> dict[str, Any]:
@@ -54,7 +79,7 @@ def in_child(run: Path) -> dict[str, Any]:
 
 def examine(run: Path) -> dict[str, Any]:
     """Patch the run's target with its winners; compare outputs and times."""
-    options = next(e.body for e in log.read(run) if isinstance(e.body, records.RunStarted)).options
+    options = next(e.body for e in logs.read(run) if isinstance(e.body, records.RunStarted)).options
     target = targets.load(str(options["target"]), int(options["seed"]))
     hosts, notes = capture.hosts(target)
     found = inserts(capture.sites(target.model, hosts), winners(run))

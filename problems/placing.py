@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import fx
 from torch.fx.node import map_aggregate
@@ -14,7 +16,7 @@ def place(module: fx.GraphModule, device: str) -> None:
     """
     home = torch.device(device)
 
-    def here(value: object) -> object:
+    def here(value: Any) -> Any:
         return home if isinstance(value, torch.device) else value
 
     for node in module.graph.nodes:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+from kernelite.results import unmeasured
 from kernelite.results.fold import Run, SiteResult
-from kernelite.results.records import Ratio, Verified
+from kernelite.results.records import Ratio
+from kernelite.results.whole_model import Verified
 
 SCHEMA = "kernelite.optimize/1"
 
@@ -17,6 +19,8 @@ def document(run: Run) -> dict[str, Any]:
         "schema": SCHEMA,
         "run": run.started.run,
         "device": run.device,
+        "absent": run.absent,
+        "kind": run.kind,
         "sites": [_site(site) for site in run.sites],
         "model": _model(run),
         "seconds": run.finished.seconds if run.finished else None,
@@ -33,6 +37,7 @@ def _site(result: SiteResult) -> dict[str, Any]:
         "attainable": site.attainable,
         "winner": {"backend": winner.backend, "proposer": winner.proposer} if winner else None,
         "speedup": _speedup(winner.vs_eager, winner.vs_compile) if winner else None,
+        "shortlist": [unmeasured.document(attempt) for attempt in result.shortlist],
     }
 
 

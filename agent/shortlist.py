@@ -1,0 +1,167 @@
+"""The search at one site for a GPU that is not there: propose, compile, emulate, put in order.
+
+No candidate is timed, so none wins: what is right under emulation waits in the order in which it
+should be timed (`results.evidence.order`).  Beyond each plan's defaults, choices of its parameters
+are only compiled; one is emulated if it would come first.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from kernelite.agent import tune
+from kernelite.agent.evidence import Evidence, as_evidence, least_bytes
+from kernelite.agent.proposers import proposers
+from kernelite.agent.search import Budget, Say
+from kernelite.harness import crosscompile, sources
+from kernelite.harness.judge import Effort, Judge
+from kernelite.harness.remote import Server
+from kernelite.kernels.kernel import Kernel
+from kernelite.kernels.targets import Target
+from kernelite.kernels.targets.records import Kind
+from kernelite.kernels.templates import Choices, Plan
+from kernelite.problems.problem import Problem
+from kernelite.results import events, records
+from kernelite.results.evidence import Compiled, Shortlisted, order
+from kernelite.results.log import EventLog
+from kernelite.results.unmeasured import told
+
+BACKEND = "triton"
+EMULATED = Effort(rounds=0, baselines=())
+#: Troubles that are the kernel's; the others leave open what the target would do with it.
+FATAL = (Kind.COMPILE, Kind.RESOURCES)
+LONGEST_REASON = 160
+MOST_CHOICES = 24  # of one plan's parameters, beyond the defaults
+
+
+@dataclass(slots=True)
+class SiteShortlist:
+    """The search for one problem; ``run`` writes its outcome to the log."""
+
+    site: str
+    problem: Problem
+    judge: Judge
+    compilers: Server
+    target: Target
+    log: EventLog
+    say: Say
+    seed: int
+    verdicts: dict[tuple[str, str], records.Verdict]
+    evidence: Evidence
+    right: dict[str, Compiled] = field(default_factory=dict)
+    failures: list[str] = field(default_factory=list)
+
+    def run(self, budget: Budget) -> None:
+        """Until the budget is spent."""
+        plans = [
+            (name, plan)
+            for name, proposer in proposers()
+            if not budget.spent(proposer.seconds)
+            for plan in proposer.propose(self.problem, self.target)
+        ]
+        for name, plan in plans:
+            self._try(name, plan, tune.default_choices(plan), budget)
+        for name, plan, choices in self._others(plans):
+            if not self.right or budget.spent():
+                break
+            self._try(name, plan, choices, budget, only_if_first=True)
+        self._finish()
+
+    def _others(self, plans: list[tuple[str, Plan]]) -> Iterator[tuple[str, Plan, Choices]]:
+        """Other choices than the defaults, one of each plan in turn."""
+        drawn = [
+            [(name, plan, choices) for choices in _sample(plan, self.seed)] for name, plan in plans
+        ]
+        for index in range(MOST_CHOICES):
+            yield from (some[index] for some in drawn if index < len(some))
+
+    def _try(
+        self, proposer: str, plan: Plan, choices: Choices, budget: Budget,
+        only_if_first: bool = False,
+    ) -> None:  # fmt: skip
+        """Compile and emulate one choice of one plan; keep it if it is right."""
+        kernel = plan.render(choices)
+        key = (kernel.id, self.problem.id)
+        if kernel.backend != BACKEND or kernel.id in self.right:
+            return
+        if key not in self.evidence and budget.spent():
+            return
+        candidate = records.Candidate(
+            id=kernel.id, problem=self.problem.id, site=self.site, backend=kernel.backend,
+            proposer=proposer, label=plan.label, choices=choices, source=kernel.source,
+        )  # fmt: skip
+        self.log.append("candidate", candidate, uid=f"candidate {kernel.id} {self.problem.id}")
+        found = self._evidence(kernel, budget)
+        if found.trouble_kind in FATAL:
+            return self._refuse(proposer, plan, f"not for {found.target}: {found.trouble}")
+        if only_if_first and order(found) >= min(map(order, self.right.values())):
+            return
+        verdict = self._verdict(kernel)
+        if not verdict.passed:
+            why = (verdict.log or "").partition("\n")[0][:LONGEST_REASON]
+            return self._refuse(proposer, plan, f"{verdict.stage}: {verdict.reason}: {why}")
+        self.right[kernel.id] = found
+        self.say("judge", f"{self.site}  {proposer}  {plan.label}  right under emulation,"
+                          f" speed unknown; {told(found)}")  # fmt: skip
+
+    def _refuse(self, proposer: str, plan: Plan, reason: str) -> None:
+        self.failures.append(f"{proposer}: {reason}")
+        self.say("judge", f"{self.site}  {proposer}  {plan.label}  {reason}")
+
+    def _evidence(self, kernel: Kernel, budget: Budget) -> Compiled:
+        """From the log, or from the compilers and then into the log.
+
+        What a cage that may run compilers is not for is left to the judge, who will refuse it.
+        """
+        key = (kernel.id, self.problem.id)
+        if key in self.evidence:
+            return self.evidence[key]
+        budget.evaluations -= 1
+        if any(finding.fatal for finding in sources.findings(kernel.source, BACKEND)):
+            return Compiled(*key)
+        report = crosscompile.crosscompile(self.compilers, kernel, self.problem, [self.target])
+        found = as_evidence(*key, report, least_bytes(self.problem))
+        self.log.append("compiled", found, uid=f"compiled {' '.join(key)} {found.target}")
+        self.evidence[key] = found
+        return found
+
+    def _verdict(self, kernel: Kernel) -> records.Verdict:
+        """From the log, or from the judge and then into the log."""
+        uid = f"emulated {kernel.id} {self.problem.id}"
+        if (known := self.verdicts.get((uid, self.problem.id))) is not None:
+            return known
+        found = self.judge.evaluate(kernel, EMULATED, self.target.gpu.name)
+        verdict = events.as_verdict(found.as_json())
+        body = records.Evaluated(candidate=kernel.id, problem=self.problem.id, verdict=verdict)
+        self.log.append("evaluated", body, uid=uid)
+        return verdict
+
+    def _finish(self) -> None:
+        """Put those that are right in order, and say what the site is left with."""
+        ranked = sorted(self.right, key=lambda name: order(self.right[name]))
+        reason = "; ".join(dict.fromkeys(self.failures)) or "no proposer knows this problem there"
+        body = Shortlisted(
+            site=self.site, problem=self.problem.id, target=self.target.gpu.name,
+            candidates=tuple(ranked), reason="" if ranked else reason,
+        )  # fmt: skip
+        self.log.append("shortlisted", body, uid=f"shortlisted {self.site}")
+        said = f"{len(ranked)} to time on {body.target}" if ranked else f"nothing: {reason}"
+        self.say("search", f"{self.site}  {said}")
+
+
+def _sample(plan: Plan, seed: int) -> list[Choices]:
+    """Choices of the plan's parameters, each once, without the defaults."""
+    count = tune.size(plan)
+    numbers = random.Random(seed).sample(range(1, count), min(MOST_CHOICES, count - 1))
+    return [_choices(plan, number) for number in numbers]
+
+
+def _choices(plan: Plan, number: int) -> Choices:
+    """The choices of this number, in the order of counting; 0 is the defaults."""
+    chosen = {}
+    for name, values in plan.space.items():
+        number, index = divmod(number, len(values))
+        chosen[name] = values[index]
+    return chosen
