@@ -13,7 +13,7 @@ import os
 import sys
 import traceback
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -32,6 +32,9 @@ from kernelite.agent.console import (
     say,
 )
 from kernelite.errors import UsageError
+
+if TYPE_CHECKING:
+    from kernelite.agent import campaign
 
 ABOUT = "Make a PyTorch model faster with new kernels, and prove it."
 
@@ -93,21 +96,37 @@ def optimize(
     chosen = configuration.configure(flags, os.environ, config_file, Path.cwd()).settings
     folder = configuration.run_folder(chosen, target, resume)
 
-    from kernelite.agent import campaign, outcome
+    from kernelite.agent import campaign
 
     options = campaign.Options(
         target, folder, chosen.device, chosen.backend, chosen.budget_seconds,
         chosen.max_candidates, chosen.sites, chosen.seed, dry_run, resume, chosen.require_isolation,
         chosen.target or "",
     )  # fmt: skip
+    return _carried_out(options, as_json)
+
+
+@app.command()
+def resume(
+    run: Annotated[Path, typer.Argument(help="A run's folder.")], as_json: Json = False
+) -> int:
+    """Go on with a run: with what was stopped, or with the GPU that it waits for."""
+    from kernelite.agent import resume as resuming
+
+    return _carried_out(resuming.options(run), as_json)
+
+
+def _carried_out(options: campaign.Options, as_json: bool) -> int:
+    from kernelite.agent import campaign, outcome
+
     try:
         campaign.run(options, say)
     except KeyboardInterrupt:
-        complain(f"stopped; go on with: kernelite optimize {target} --out {folder} --resume")
+        complain(f"stopped; go on with: kernelite resume {options.out}")
         return STOPPED
-    found = outcome.read(folder)
+    found = outcome.read(options.out)
     answer(found.document, found.view, as_json)
-    return DONE if dry_run or found.won else FAILED
+    return DONE if options.dry_run or found.won else FAILED
 
 
 app.command()(check.check)

@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 
 from kernelite import __version__
-from kernelite.agent import survey
+from kernelite.agent import kept, survey
 from kernelite.agent.places import Place
 from kernelite.agent.places.absent import Absent
 from kernelite.agent.places.cpu import Cpu
@@ -79,6 +79,7 @@ def run(options: Options, say: Say) -> Path:
     _check(options)
     target = targets.load(options.target, options.seed)
     with EventLog(options.out) as log:
+        kept.keep_model(options.out, options.target)
         Campaign(options, target, _place(options, target, say), log, say).run()
     return options.out
 
@@ -115,6 +116,7 @@ class Campaign:
         if not self.options.dry_run:
             self._search(found, chosen)
             self.place.conclude(self.log, self.say, found.ranking)
+            kept.keep_kernels(self.options.out)
         finished = records.RunFinished(seconds=time.monotonic() - self.started)
         self.log.append("run_finished", finished)
         self.say("report", str(report.write(self.options.out)))
@@ -128,7 +130,7 @@ class Campaign:
             run=self.options.out.name, target=self.options.target, device=device,
             options=options, versions=versions,
         )  # fmt: skip
-        self.log.append("run_started", body, uid=f"run_started on {device['name']}")
+        self.log.append("run_started", body)
 
     def _known_survey(self) -> Survey | None:
         """What an earlier attempt at this run found out."""
@@ -156,7 +158,9 @@ class Campaign:
         whole_us = profiled.latency_us or 0.0
         self.say("profile", f"eager takes {whole_us / 1e3:.3g} ms ({profiled.kind})")
         sites = capture.sites(self.target.model, hosts)
-        self._write_problems(sites)
+        for site in sites:
+            kept.keep_problem(self.options.out, site.problem)
+            self.log.append("captured", survey.captured(site), uid=f"captured {site.name}")
         exact = sum(site.reproduced or False for site in sites)
         self.say("capture", f"{len(sites)} problems, {exact} reproduced bit for bit")
         ranked = self.place.ranked(self.target, hosts, sites, whole_us)
@@ -165,14 +169,6 @@ class Campaign:
             "rank", f"attainable for the whole model: {ranked.model_attainable:.2f}x (modelled)"
         )
         return Survey({site.name: site.problem for site in sites}, ranked)
-
-    def _write_problems(self, sites: Sequence[capture.Site]) -> None:
-        folder = self.options.out / "problems"
-        folder.mkdir(exist_ok=True)
-        for site in sites:
-            event = survey.captured(site)
-            (folder / event.file).write_text(event.source)
-            self.log.append("captured", event, uid=f"captured {site.name}")
 
     def _chosen(self, found: Survey) -> list[records.RankedSite]:
         """Sites to search, best first."""

@@ -79,7 +79,7 @@ def in_child(run: Path) -> dict[str, Any]:
 
 def examine(run: Path) -> dict[str, Any]:
     """Patch the run's target with its winners; compare outputs and times."""
-    options = next(e.body for e in logs.read(run) if isinstance(e.body, records.RunStarted)).options
+    options = started(run).options
     target = targets.load(str(options["target"]), int(options["seed"]))
     hosts, notes = capture.hosts(target)
     found = inserts(capture.sites(target.model, hosts), winners(run))
@@ -95,6 +95,11 @@ def examine(run: Path) -> dict[str, Any]:
     kept = [site for site in found if site not in dict(dropped)]
     verified = _document(samples, right, ratio, dropped, "; ".join(filter(None, (reason, note))))
     return {"fallbacks": notes, "patched": kept, "verified": verified, "text": _text(verified)}
+
+
+def started(run: Path) -> records.RunStarted:
+    """The last start of the run, and what it was asked for then."""
+    return [e.body for e in logs.read(run) if isinstance(e.body, records.RunStarted)][-1]
 
 
 def _compiled(target: Target, patch: Patch) -> tuple[Callable[[], Any] | None, str | None]:
