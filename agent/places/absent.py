@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -17,7 +16,7 @@ from kernelite.agent.shortlist import SiteShortlist
 from kernelite.harness import crosscompile
 from kernelite.harness.judge import Judge
 from kernelite.harness.remote import Server
-from kernelite.kernels.devices.published import LAUNCH_US, Published
+from kernelite.kernels.devices.published import Published
 from kernelite.kernels.targets import Target as Gpu
 from kernelite.problems.capture import Host, Site
 from kernelite.problems.problem import Problem
@@ -41,22 +40,18 @@ class Absent:
 
     def described(self) -> Mapping[str, Any]:
         """With the published figures that everything is modelled from."""
-        return {
-            "name": self.gpu.gpu.name, "arch": self.gpu.arch, "absent": True,
-            "bandwidth": asdict(self.roofline.bandwidth), "launch_us": LAUNCH_US,
-            "vector": {name: asdict(peak) for name, peak in self.gpu.gpu.vector.items()},
-            "matrix": {name: asdict(peak) for name, peak in self.gpu.gpu.matrix.items()},
-        }  # fmt: skip
+        return {**self.roofline.as_json(), "absent": True}
 
     def profiled(self, target: Target, hosts: Sequence[Host]) -> records.Profiled:
         """Modelled."""
-        return forecast.profiled(target.name, hosts, self.roofline)
+        return forecast.profiled(target.name, hosts, forecast.modelled(hosts, self.roofline))
 
     def ranked(
         self, target: Target, hosts: Sequence[Host], sites: Sequence[Site], whole_us: float
     ) -> records.Ranked:
         """By what fusing saves in the model of the GPU."""
-        return forecast.ranked(hosts, sites, self.roofline)
+        times = forecast.modelled(hosts, self.roofline)
+        return forecast.ranked(hosts, sites, times, self.roofline)
 
     @contextmanager
     def searching(self, log: EventLog, say: Say, backend: str, seed: int) -> Iterator[Search]:

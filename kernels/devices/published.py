@@ -7,7 +7,8 @@ of the type that they are in, on whichever units reach it; float32 is not rounde
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from kernelite.errors import UsageError
 from kernelite.kernels.devices import Modelled
@@ -41,6 +42,14 @@ class Published:
                 " ranked for it; name a device, such as --target h200"
             )
         return cls(gpu, gpu.bandwidth, gpu.vector["fp32"])
+
+    def as_json(self) -> dict[str, Any]:
+        """What a run notes of the GPU: the figures that its model is made of."""
+        peaks = {"vector": self.gpu.vector, "matrix": self.gpu.matrix}
+        tables = {kind: {name: asdict(one) for name, one in table.items()}
+                  for kind, table in peaks.items()}  # fmt: skip
+        return {"name": self.gpu.name, "arch": self.gpu.arch, "launch_us": LAUNCH_US,
+                "bandwidth": asdict(self.bandwidth), **tables}  # fmt: skip
 
     def time_us(self, flops: float, bytes: float, product_of: str = "") -> Modelled:
         """The larger of computing and moving, plus one launch.
