@@ -70,7 +70,7 @@ def _top(
 @app.command()
 def optimize(
     target: Target,
-    device: Annotated[str | None, typer.Option(help="cpu")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda or cuda:1.")] = None,
     gpu: Annotated[
         str | None, typer.Option("--target", help="A GPU that is not here, such as h200.")
     ] = None,

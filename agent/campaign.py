@@ -13,7 +13,7 @@ import os
 import platform
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -23,6 +23,7 @@ from kernelite.agent import kept, survey
 from kernelite.agent.places import Place
 from kernelite.agent.places.absent import Absent
 from kernelite.agent.places.cpu import Cpu
+from kernelite.agent.places.cuda import Cuda
 from kernelite.agent.search import Budget, Say
 from kernelite.agent.survey import Survey
 from kernelite.errors import MachineError, UsageError
@@ -46,7 +47,7 @@ class Options:
     """What the operator asked for.
 
     Attributes:
-        device: ``cpu``.
+        device: ``cpu``, or the full name of a GPU, such as ``cuda:0``.
         gpu: One of the tables that is not here: kernels are emulated and compiled for it.
         backend: A backend's name, or ``all``.
         budget_seconds: Time for the search; profiling and verification come on top.
@@ -76,23 +77,29 @@ def run(options: Options, say: Say) -> Path:
         UsageError: target, device, backend or folder cannot be used.
         MachineError: compiler, disk or a dependency failed.
     """
+    if options.gpu and not options.resume:
+        _check_absent(options)
+    options = replace(options, device=processors.require(options.device))
     _check(options)
     target = targets.load(options.target, options.seed)
     with EventLog(options.out) as log:
         kept.keep_model(options.out, options.target)
-        Campaign(options, target, _place(options, target, say), log, say).run()
+        place = _place(options, target, say)
+        Campaign(options, target if target.weightless else target.on("cpu"), place, log, say).run()
     return options.out
 
 
 def _place(options: Options, target: Target, say: Say) -> Place:
     """Where this run's kernels are judged."""
-    if options.gpu:
+    if options.gpu and options.device == "cpu":
         return Absent(find(options.gpu))
     if target.weightless:
         raise UsageError(
             f"{options.target} is without its weights, so it cannot run here;"
             " model it for a GPU of the tables instead, such as --target h200"
         )
+    if options.device != "cpu":
+        return Cuda(options.device, options.require_isolation)
     say("profile", "calibrating this machine")
     return Cpu()
 
@@ -194,7 +201,7 @@ class Campaign:
             return
         options = self.options
         deadline = time.monotonic() + options.budget_seconds
-        evaluations = options.max_candidates - sum(1 for _ in self.log.events("evaluated"))
+        evaluations = options.max_candidates - self._judged()
         with self.place.searching(self.log, self.say, options.backend, options.seed) as search:
             for index, site in enumerate(todo):
                 left = sum(s.gain or 0.0 for s in todo[index:]) or 1.0
@@ -207,6 +214,13 @@ class Campaign:
                 evaluations -= budget.evaluations
                 search(site.site, found.problems[site.site], budget)
                 evaluations += budget.evaluations
+
+    def _judged(self) -> int:
+        """How many verdicts of the place's kind the log holds already."""
+        return sum(
+            isinstance(event.body, records.Evaluated) and event.body.verdict.kind == self.place.kind
+            for event in self.log.events("evaluated")
+        )
 
 
 def _check_absent(options: Options) -> None:
@@ -228,14 +242,7 @@ def _check_absent(options: Options) -> None:
 
 def _check(options: Options) -> None:
     """Refuse what cannot work before anything is written."""
-    if options.gpu:
-        _check_absent(options)
-    elif (device := processors.require(options.device)) != "cpu":
-        raise UsageError(
-            f"optimize searches kernels for the CPU only so far, not for {device};"
-            f" try --device cpu, or judge a kernel of yours: kernelite check --device {device}"
-        )
-    default = "triton" if options.gpu else "cpp"
+    default = "triton" if options.gpu or options.device != "cpu" else "cpp"
     chosen = backend(default if options.backend == "all" else options.backend)
     if (missing := chosen.missing()) is not None:
         raise MachineError(missing)

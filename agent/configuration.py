@@ -29,7 +29,7 @@ class Settings:
     """The options of ``optimize`` that can be kept in a file.
 
     Attributes:
-        device: ``cpu``.
+        device: ``cpu``, or a GPU of this machine: ``cuda``, ``cuda:1``.
         target: A GPU of the tables that is not here; None for the device.
         backend: A backend's name, or ``all``.
         budget_seconds: Time to spend on candidates, above 0.

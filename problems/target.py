@@ -10,12 +10,13 @@ from __future__ import annotations
 import importlib.util
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import torch
+from torch.utils import _pytree as pytree
 
 from kernelite.errors import UsageError
 from kernelite.problems import problem
@@ -44,6 +45,13 @@ class Target:
     def weightless(self) -> bool:
         """Whether the model is on the meta device: its shapes are known and nothing can run."""
         return any(tensor.is_meta for tensor in self.model.state_dict().values())
+
+    def on(self, device: str) -> Target:
+        """The same model, which moves there, with its inputs there."""
+        args, kwargs = pytree.tree_map_only(
+            torch.Tensor, lambda t: t.to(device), (self.args, dict(self.kwargs))
+        )
+        return replace(self, model=self.model.to(device), args=args, kwargs=kwargs)
 
     def run(self) -> Any:
         """The model's output for the example inputs, without gradients."""

@@ -11,6 +11,8 @@ from kernelite.results.records import Ratio
 from kernelite.results.whole_model import Verified
 
 SCHEMA = "kernelite.optimize/1"
+#: Ways to run the model that every document names; others only where they were measured.
+ALWAYS = ("eager", "compile", "patched")
 
 
 def document(run: Run) -> dict[str, Any]:
@@ -45,12 +47,17 @@ def _model(run: Run) -> dict[str, Any]:
     verified = run.verified or Verified()
     attainable = verified.attainable
     return {
-        "latency_us": asdict(verified.latency_us),
-        "speedup": _speedup(verified.speedup.vs_eager, verified.speedup.vs_compile),
+        "latency_us": dict.fromkeys(ALWAYS) | _known(asdict(verified.latency_us)),
+        "speedup": _speedup(verified.speedup.vs_eager, verified.speedup.vs_compile)
+        | _known(asdict(verified.speedup)),
         "attainable": run.model_attainable if attainable is None else attainable,
         "verified": verified.verified,
         "max_error_ratio": verified.max_error_ratio,
     }
+
+
+def _known(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _speedup(vs_eager: Ratio | None, vs_compile: Ratio | None) -> dict[str, Any]:

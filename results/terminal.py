@@ -126,7 +126,15 @@ def whole_model(run: Run) -> RenderableType:
     times, speedup = verified.latency_us, verified.speedup
     table.add_row("eager", wording.time(times.eager), _ratio(speedup.vs_eager))
     table.add_row("torch.compile", wording.time(times.compile), _ratio(speedup.vs_compile))
+    graph = "eager in a CUDA graph"
+    for name, us, ratio in (("torch.compile (max-autotune)", times.max_autotune,
+                             speedup.vs_max_autotune), (graph, times.eager_graph,
+                             speedup.vs_eager_graph)):  # fmt: skip
+        if us is not None:
+            table.add_row(name, wording.time(us), _ratio(ratio))
     table.add_row("patched", wording.time(times.patched), "")
+    if times.patched_graph is not None:
+        table.add_row("patched in a CUDA graph", wording.time(times.patched_graph), "")
     promised = f"attainable over eager (modelled): {wording.factor(wording.attainable(run))}"
     lines = [_plain(promised)]
     lines += [_plain(f"dropped {site}: {reason}", "yellow") for site, reason in verified.dropped]

@@ -13,19 +13,30 @@ from kernelite.results.records import Ratio
 
 @dataclass(frozen=True, slots=True)
 class Latencies:
-    """Median time of one forward pass of the whole model, three ways."""
+    """Median time of one forward pass of the whole model, in several ways.
+
+    ``max_autotune`` is torch.compile's mode; it and the ``graph``s, replayed, are of a GPU.
+    """
 
     eager: float | None = None
     compile: float | None = None
     patched: float | None = None
+    max_autotune: float | None = None
+    eager_graph: float | None = None
+    patched_graph: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Speedup:
-    """A ratio against each of the two baselines; None if not measured."""
+    """A ratio against each baseline; None if not measured.
+
+    The patched model is replayed as a CUDA graph against those that are.
+    """
 
     vs_eager: Ratio | None = None
     vs_compile: Ratio | None = None
+    vs_max_autotune: Ratio | None = None
+    vs_eager_graph: Ratio | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,11 +68,13 @@ def visible(text: str) -> str:
 
 
 def best_baseline(run: Run) -> tuple[str, Ratio] | None:
-    """The harder of both baselines and the whole model's ratio against it; None if unknown."""
+    """The hardest of the baselines and the whole model's ratio against it; None if unknown."""
     if run.verified is None:
         return None
     speedup = run.verified.speedup
-    known = {"eager": speedup.vs_eager, "torch.compile": speedup.vs_compile}
+    known = {"eager": speedup.vs_eager, "torch.compile": speedup.vs_compile,
+             "torch.compile (max-autotune)": speedup.vs_max_autotune,
+             "eager in a CUDA graph": speedup.vs_eager_graph}  # fmt: skip
     measured = [(name, r) for name, r in known.items() if r and r.median is not None]
     return min(measured, key=lambda pair: pair[1].median or 0.0, default=None)
 

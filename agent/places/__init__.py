@@ -1,7 +1,7 @@
 """Where the kernels of a campaign are judged: one module for each kind of place.
 
-`cpu` is this machine's processor and `absent` a GPU of the tables that is not here: what the one
-measures, the other models and emulates.
+`cpu` is this machine's processor, `cuda` a GPU of its own, and `absent` a GPU of the tables that is
+not here: what the others measure, it models and emulates.
 """
 
 from __future__ import annotations
@@ -25,10 +25,12 @@ class Place(Protocol):
     """A device, as a campaign needs it.
 
     Attributes:
+        kind: Of its verdicts, ``measured`` or ``emulated``.
         decisions: Kinds of event that end the search of a site.
         confirm_s: What deciding on a site takes when its turn is over.
     """
 
+    kind: str
     decisions: tuple[str, ...]
     confirm_s: float
 

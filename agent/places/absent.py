@@ -32,6 +32,7 @@ class Absent:
         UsageError: the tables know too little of the GPU to rank anything for it.
     """
 
+    kind = "emulated"
     decisions: tuple[str, ...] = ("shortlisted",)
     confirm_s = 0.0
 

@@ -25,6 +25,7 @@ from kernelite.results.log import EventLog
 class Cpu:
     """See `agent.places.Place`."""
 
+    kind = "measured"
     decisions: tuple[str, ...] = ("winner", "no_winner")
     confirm_s = CONFIRM_S
 
