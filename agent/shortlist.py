@@ -1,19 +1,21 @@
 """The search at one site for a GPU that is not there: propose, compile, emulate, put in order.
 
 No candidate is timed, so none wins: what is right under emulation waits in the order in which it
-should be timed (`results.evidence.order`).  Beyond each plan's defaults, choices of its parameters
-are only compiled; one is emulated if it would come first.
+should be timed (`results.evidence.order`).  A candidate is compiled at the problem's own sizes, for
+which emulation would take hours: what is emulated for it is the same plan, with the same choices,
+for a small version of the problem.  Beyond each plan's defaults, choices of its parameters are only
+compiled; one is emulated if it would come first.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from kernelite.agent import tune
 from kernelite.agent.evidence import Evidence, as_evidence, least_bytes
-from kernelite.agent.proposers import proposers
+from kernelite.agent.proposers import Proposer, proposers
 from kernelite.agent.search import Budget, Say
 from kernelite.harness import crosscompile, sources
 from kernelite.harness.judge import Effort, Judge
@@ -36,9 +38,24 @@ LONGEST_REASON = 160
 MOST_CHOICES = 24  # of one plan's parameters, beyond the defaults
 
 
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A plan for the problem, and the one of the same label for its small version."""
+
+    proposer: str
+    plan: Plan
+    small: Plan | None
+
+
 @dataclass(slots=True)
 class SiteShortlist:
-    """The search for one problem; ``run`` writes its outcome to the log."""
+    """The search for one problem; ``run`` writes its outcome to the log.
+
+    Attributes:
+        judge: Of the small version of the problem.
+        compilers: A server of processes that compile.
+        right: Evidence by the id of what is right under emulation.
+    """
 
     site: str
     problem: Problem
@@ -55,34 +72,39 @@ class SiteShortlist:
 
     def run(self, budget: Budget) -> None:
         """Until the budget is spent."""
-        plans = [
-            (name, plan)
+        pairs = [
+            pair
             for name, proposer in proposers()
             if not budget.spent(proposer.seconds)
-            for plan in proposer.propose(self.problem, self.target)
+            for pair in self._pairs(name, proposer)
         ]
-        for name, plan in plans:
-            self._try(name, plan, tune.default_choices(plan), budget)
-        for name, plan, choices in self._others(plans):
+        for pair in pairs:
+            self._try(pair, tune.default_choices(pair.plan), budget)
+        for pair, choices in self._others(pairs):
             if not self.right or budget.spent():
                 break
-            self._try(name, plan, choices, budget, only_if_first=True)
+            self._try(pair, choices, budget, only_if_first=True)
         self._finish()
 
-    def _others(self, plans: list[tuple[str, Plan]]) -> Iterator[tuple[str, Plan, Choices]]:
+    def _pairs(self, name: str, proposer: Proposer) -> list[Pair]:
+        plans = proposer.propose(self.problem, self.target)
+        small = {
+            plan.label: plan
+            for plan in (proposer.propose(self.judge.problem, self.target) if plans else ())
+        }
+        return [Pair(name, plan, small.get(plan.label)) for plan in plans]
+
+    def _others(self, pairs: Sequence[Pair]) -> Iterator[tuple[Pair, Choices]]:
         """Other choices than the defaults, one of each plan in turn."""
-        drawn = [
-            [(name, plan, choices) for choices in _sample(plan, self.seed)] for name, plan in plans
-        ]
+        drawn = [[(pair, choices) for choices in _sample(pair.plan, self.seed)] for pair in pairs]
         for index in range(MOST_CHOICES):
             yield from (some[index] for some in drawn if index < len(some))
 
     def _try(
-        self, proposer: str, plan: Plan, choices: Choices, budget: Budget,
-        only_if_first: bool = False,
-    ) -> None:  # fmt: skip
+        self, pair: Pair, choices: Choices, budget: Budget, only_if_first: bool = False
+    ) -> None:
         """Compile and emulate one choice of one plan; keep it if it is right."""
-        kernel = plan.render(choices)
+        kernel = pair.plan.render(choices)
         key = (kernel.id, self.problem.id)
         if kernel.backend != BACKEND or kernel.id in self.right:
             return
@@ -90,25 +112,27 @@ class SiteShortlist:
             return
         candidate = records.Candidate(
             id=kernel.id, problem=self.problem.id, site=self.site, backend=kernel.backend,
-            proposer=proposer, label=plan.label, choices=choices, source=kernel.source,
+            proposer=pair.proposer, label=pair.plan.label, choices=choices, source=kernel.source,
         )  # fmt: skip
         self.log.append("candidate", candidate, uid=f"candidate {kernel.id} {self.problem.id}")
         found = self._evidence(kernel, budget)
         if found.trouble_kind in FATAL:
-            return self._refuse(proposer, plan, f"not for {found.target}: {found.trouble}")
+            return self._refuse(pair, f"not for {found.target}: {found.trouble}")
+        if pair.small is None:
+            return self._refuse(pair, "no such plan for a small version, so it is not emulated")
         if only_if_first and order(found) >= min(map(order, self.right.values())):
             return
-        verdict = self._verdict(kernel)
+        verdict = self._verdict(kernel, pair.small.render(_fitting(pair.small, choices)))
         if not verdict.passed:
             why = (verdict.log or "").partition("\n")[0][:LONGEST_REASON]
-            return self._refuse(proposer, plan, f"{verdict.stage}: {verdict.reason}: {why}")
+            return self._refuse(pair, f"{verdict.stage}: {verdict.reason}: {why}")
         self.right[kernel.id] = found
-        self.say("judge", f"{self.site}  {proposer}  {plan.label}  right under emulation,"
+        self.say("judge", f"{self.site}  {pair.proposer}  {pair.plan.label}  right under emulation,"
                           f" speed unknown; {told(found)}")  # fmt: skip
 
-    def _refuse(self, proposer: str, plan: Plan, reason: str) -> None:
-        self.failures.append(f"{proposer}: {reason}")
-        self.say("judge", f"{self.site}  {proposer}  {plan.label}  {reason}")
+    def _refuse(self, pair: Pair, reason: str) -> None:
+        self.failures.append(f"{pair.proposer}: {reason}")
+        self.say("judge", f"{self.site}  {pair.proposer}  {pair.plan.label}  {reason}")
 
     def _evidence(self, kernel: Kernel, budget: Budget) -> Compiled:
         """From the log, or from the compilers and then into the log.
@@ -127,14 +151,17 @@ class SiteShortlist:
         self.evidence[key] = found
         return found
 
-    def _verdict(self, kernel: Kernel) -> records.Verdict:
-        """From the log, or from the judge and then into the log."""
+    def _verdict(self, kernel: Kernel, small: Kernel) -> records.Verdict:
+        """From the log, or from the judge on what stands in for it and then into the log."""
         uid = f"emulated {kernel.id} {self.problem.id}"
         if (known := self.verdicts.get((uid, self.problem.id))) is not None:
             return known
-        found = self.judge.evaluate(kernel, EMULATED, self.target.gpu.name)
+        found = self.judge.evaluate(small, EMULATED, self.target.gpu.name)
         verdict = events.as_verdict(found.as_json())
-        body = records.Evaluated(candidate=kernel.id, problem=self.problem.id, verdict=verdict)
+        body = records.Evaluated(
+            candidate=kernel.id, problem=self.problem.id, verdict=verdict,
+            stand_in=None if small.id == kernel.id else small.source,
+        )  # fmt: skip
         self.log.append("evaluated", body, uid=uid)
         return verdict
 
@@ -149,6 +176,12 @@ class SiteShortlist:
         self.log.append("shortlisted", body, uid=f"shortlisted {self.site}")
         said = f"{len(ranked)} to time on {body.target}" if ranked else f"nothing: {reason}"
         self.say("search", f"{self.site}  {said}")
+
+
+def _fitting(plan: Plan, choices: Choices) -> Choices:
+    """The choices where the plan has them, its defaults where it has not."""
+    return {name: choices[name] if choices.get(name) in values else values[0]
+            for name, values in plan.space.items()}  # fmt: skip
 
 
 def _sample(plan: Plan, seed: int) -> list[Choices]:

@@ -199,11 +199,17 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Evaluated:
-    """The judge's verdict on a candidate for one problem."""
+    """The judge's verdict on a candidate for one problem.
+
+    Attributes:
+        stand_in: Source of what was emulated for it: the same plan for a small version of the
+            problem (`problems.shrink`); None if it was judged itself.
+    """
 
     candidate: str
     problem: str
     verdict: Verdict
+    stand_in: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,9 +12,9 @@ from kernelite.results.fold import Attempt, Run
 from kernelite.results.wording import UNKNOWN
 
 SPEED_UNKNOWN = "speed unknown"
-COLUMNS = ("site", "no.", "kernel", "what", "emulated", "registers", "spilled", "shared",
-           "launches", "moved\nmodelled", "occupancy\nmodelled", "speed")  # fmt: skip
-WORDS = ("site", "kernel", "what", "emulated")
+COLUMNS = ("site", "no.", "kernel", "what", "emulated,\nsmall sizes", "registers", "spilled",
+           "shared", "launches", "moved\nmodelled", "occupancy\nmodelled", "speed")  # fmt: skip
+WORDS = COLUMNS[0:1] + COLUMNS[2:5]
 
 
 def shortlists(run: Run, made: Table) -> Table:
@@ -45,8 +45,9 @@ def _row(attempt: Attempt) -> tuple[str, ...]:
 
 
 def _emulated(attempt: Attempt) -> str:
+    """Whether it is right, as far as an interpreter can tell at small sizes."""
     verdict = attempt.verdict
-    return UNKNOWN if verdict is None else f"right ({verdict.kind})" if verdict.passed else "wrong"
+    return UNKNOWN if verdict is None else "right" if verdict.passed else "wrong"
 
 
 def _count(value: int | None, unit: str = "") -> str:

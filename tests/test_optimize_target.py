@@ -60,6 +60,13 @@ def test_the_kernel_that_moves_less_is_to_be_timed_first(whole: Whole) -> None:
     assert shortlist[0]["choices"]["copy"] == "view(x.shape)"
 
 
+def test_what_is_emulated_is_the_same_plan_at_small_sizes(workshop: Workshop, whole: Whole) -> None:
+    for evaluated in workshop.bodies("whole", records.Evaluated):
+        assert "gate[(3,)]" in evaluated.stand_in
+    for candidate in workshop.bodies("whole", records.Candidate):
+        assert "gate[(4096,)]" in candidate.source
+
+
 def test_nothing_of_the_run_is_a_measured_time(workshop: Workshop, whole: Whole) -> None:
     assert all(value is None for value in whole[1]["model"]["latency_us"].values())
     for evaluated in workshop.bodies("whole", records.Evaluated):

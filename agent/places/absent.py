@@ -14,12 +14,13 @@ from kernelite.agent.places import Search
 from kernelite.agent.search import Budget, Say, known_verdicts
 from kernelite.agent.shortlist import SiteShortlist
 from kernelite.harness import crosscompile
-from kernelite.harness.judge import Judge
+from kernelite.harness.judge import EMULATED_ELEMENTS, Judge
 from kernelite.harness.remote import Server
 from kernelite.kernels.devices.published import Published
 from kernelite.kernels.targets import Target as Gpu
 from kernelite.problems.capture import Host, Site
 from kernelite.problems.problem import Problem
+from kernelite.problems.shrink import shrunk
 from kernelite.problems.target import Target
 from kernelite.results import records
 from kernelite.results.log import EventLog
@@ -61,7 +62,8 @@ class Absent:
         with closing(Server()) as server, closing(crosscompile.server()) as compilers:
 
             def search(site: str, problem: Problem, budget: Budget) -> None:
-                with Judge(problem, server, torch.get_num_threads()) as judge:
+                small = shrunk(problem, EMULATED_ELEMENTS)
+                with Judge(small, server, torch.get_num_threads()) as judge:
                     SiteShortlist(
                         site, problem, judge, compilers, self.gpu, log, say, seed, verdicts,
                         evidence,
