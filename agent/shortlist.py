@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from kernelite.agent import tune
 from kernelite.agent.evidence import Evidence, as_evidence, least_bytes
 from kernelite.agent.proposers import Proposer, proposers
-from kernelite.agent.search import Budget, Say
+from kernelite.agent.search import COSTLY_S, Budget, Say
 from kernelite.harness import crosscompile, sources
 from kernelite.harness.judge import Effort, Judge
 from kernelite.harness.remote import Server
@@ -71,13 +71,13 @@ class SiteShortlist:
     failures: list[str] = field(default_factory=list)
 
     def run(self, budget: Budget) -> None:
-        """Until the budget is spent."""
-        pairs = [
-            pair
-            for name, proposer in proposers()
-            if not budget.spent(proposer.seconds)
-            for pair in self._pairs(name, proposer)
-        ]
+        """Try what cheap proposers offer, and more until the budget is spent."""
+        pairs = list[Pair]()
+        for name, proposer in proposers():
+            if proposer.seconds > COSTLY_S and budget.spent(proposer.seconds):
+                self.failures.append(f"{name}: not asked, the budget is spent")
+            else:
+                pairs += self._pairs(name, proposer)
         for pair in pairs:
             self._try(pair, tune.default_choices(pair.plan), budget)
         for pair, choices in self._others(pairs):
@@ -108,7 +108,8 @@ class SiteShortlist:
         key = (kernel.id, self.problem.id)
         if kernel.backend != BACKEND or kernel.id in self.right:
             return
-        if key not in self.evidence and budget.spent():
+        if key not in self.evidence and budget.evaluations <= 0:
+            self.failures.append(f"{pair.proposer}: not tried, the budget is spent")
             return
         candidate = records.Candidate(
             id=kernel.id, problem=self.problem.id, site=self.site, backend=kernel.backend,
