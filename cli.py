@@ -13,7 +13,7 @@ import os
 import sys
 import traceback
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -32,6 +32,9 @@ from kernelite.agent.console import (
     say,
 )
 from kernelite.errors import UsageError
+
+if TYPE_CHECKING:
+    from kernelite.agent import campaign
 
 ABOUT = "Make a PyTorch model faster with new kernels, and prove it."
 
@@ -67,7 +70,10 @@ def _top(
 @app.command()
 def optimize(
     target: Target,
-    device: Annotated[str | None, typer.Option(help="cpu")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda or cuda:1.")] = None,
+    gpu: Annotated[
+        str | None, typer.Option("--target", help="A GPU that is not here, such as h200.")
+    ] = None,
     backend: Annotated[str | None, typer.Option(help="Of the kernels; all by default.")] = None,
     budget_seconds: Annotated[float | None, typer.Option(help="Time for candidates.")] = None,
     max_candidates: Annotated[int | None, typer.Option(help="Evaluations at most.")] = None,
@@ -83,26 +89,44 @@ def optimize(
     """Make a model faster with new kernels, and prove it."""
     from kernelite.agent import configuration
 
-    flags = {"device": device, "backend": backend, "budget_seconds": budget_seconds, "out": out,
+    flags = {"device": device, "target": gpu, "backend": backend, "out": out,
+             "budget_seconds": budget_seconds,
              "max_candidates": max_candidates, "sites": sites or None, "seed": seed,
              "require_isolation": require_isolation}  # fmt: skip
     chosen = configuration.configure(flags, os.environ, config_file, Path.cwd()).settings
     folder = configuration.run_folder(chosen, target, resume)
 
-    from kernelite.agent import campaign, outcome
+    from kernelite.agent import campaign
 
     options = campaign.Options(
         target, folder, chosen.device, chosen.backend, chosen.budget_seconds,
         chosen.max_candidates, chosen.sites, chosen.seed, dry_run, resume, chosen.require_isolation,
+        chosen.target or "",
     )  # fmt: skip
+    return _carried_out(options, as_json)
+
+
+@app.command()
+def resume(
+    run: Annotated[Path, typer.Argument(help="A run's folder.")], as_json: Json = False
+) -> int:
+    """Go on with a run: with what was stopped, or with the GPU that it waits for."""
+    from kernelite.agent import resume as resuming
+
+    return _carried_out(resuming.options(run), as_json)
+
+
+def _carried_out(options: campaign.Options, as_json: bool) -> int:
+    from kernelite.agent import campaign, outcome
+
     try:
         campaign.run(options, say)
     except KeyboardInterrupt:
-        complain(f"stopped; go on with: kernelite optimize {target} --out {folder} --resume")
+        complain(f"stopped; go on with: kernelite resume {options.out}")
         return STOPPED
-    found = outcome.read(folder)
+    found = outcome.read(options.out)
     answer(found.document, found.view, as_json)
-    return DONE if dry_run or found.won else FAILED
+    return DONE if options.dry_run or found.won else FAILED
 
 
 app.command()(check.check)
@@ -163,7 +187,7 @@ def profile(target: Target, seed: Seed = 0, as_json: Json = False) -> None:
     from kernelite.agent import documents, survey, tables
     from kernelite.problems import target as targets
 
-    profiled, _ = survey.profiled(targets.load(target, seed))
+    profiled = survey.profiled(targets.load(target, seed))
     answer(documents.profile(target, profiled), tables.profile(target, profiled), as_json)
 
 

@@ -10,11 +10,12 @@ from typing import Any
 import torch
 
 from kernelite.errors import UsageError
-from kernelite.kernels.backends import backend
+from kernelite.kernels.calling import loaded
 from kernelite.kernels.kernel import Kernel
 from kernelite.kernels.patch import Insert, Patch, patch
 from kernelite.problems import capture
 from kernelite.problems.capture import Host, Site
+from kernelite.problems.placing import place
 from kernelite.problems.problem import Problem, instantiate
 from kernelite.problems.target import Target
 from kernelite.problems.tensors import TensorSpec, specs
@@ -51,7 +52,9 @@ def winners(run: Path) -> list[Choice]:
     return [Choice(w.site, problems[str(w.problem)], kernels[w.candidate]) for w in found.values()]
 
 
-def inserts(sites: Sequence[Site], chosen: Sequence[Choice]) -> dict[str, list[Insert]]:
+def inserts(
+    sites: Sequence[Site], chosen: Sequence[Choice], device: str = "cpu"
+) -> dict[str, list[Insert]]:
     """The places of the model for each winner, by the name of its site."""
     by_task = {_task(choice.problem): choice for choice in chosen}
     found: dict[str, list[Insert]] = {}
@@ -59,13 +62,19 @@ def inserts(sites: Sequence[Site], chosen: Sequence[Choice]) -> dict[str, list[I
         choice = by_task.get(_task(site.problem))
         if choice is None:
             continue
-        builder = backend(choice.kernel.backend)
-        signature = instantiate(site.problem, 0).signature
-        entry = builder.load(choice.kernel, builder.build(choice.kernel), signature)
+        entry = loaded(choice.kernel, instantiate(site.problem, 0).signature, device)
         name = f"k_{choice.kernel.id}_{site.problem.id}"
         places = [Insert(host, region, name, entry) for host, region in site.places]
         found[choice.site] = found.get(choice.site, []) + places
     return found
+
+
+def moved(target: Target, hosts: Sequence[Host], sites: Sequence[Site], device: str) -> Target:
+    """The target on ``device``, with all graphs that its model's forwards are rewritten from."""
+    for graph in (*(host.graph for host in hosts),
+                  *(region.graph for site in sites for _, region in site.places)):  # fmt: skip
+        place(graph, device)
+    return target.on(device)
 
 
 def _task(problem: Problem) -> tuple[str, tuple[TensorSpec, ...]]:
@@ -99,9 +108,12 @@ def apply(
     Raises:
         UsageError: no winner fits the model with these inputs.
     """
-    target = Target("model", "model", model.eval(), tuple(args), dict(kwargs or {}))
+    home = str(next((t.device for t in model.state_dict().values()), "cpu"))
+    target = Target("model", "model", model.eval(), tuple(args), dict(kwargs or {})).on("cpu")
     hosts, _ = capture.hosts(target)
-    found = inserts(capture.sites(model, hosts), _wanted(run))
+    sites = capture.sites(model, hosts)
+    found = inserts(sites, _wanted(run), home)
+    moved(target, hosts, sites, home)
     if not found:
         raise UsageError(f"no winner of {run} fits this model with these inputs")
     return patched(model, hosts, found)

@@ -7,31 +7,30 @@ killed run goes on where it was: finished stages are read, not repeated.
 
 from __future__ import annotations
 
-import ctypes
 import fnmatch
 import math
 import os
 import platform
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from kernelite import __version__
-from kernelite.agent import survey, whole_model
-from kernelite.agent.search import CONFIRM_S, Budget, Say, SiteSearch
+from kernelite.agent import kept, survey
+from kernelite.agent.places import Place
+from kernelite.agent.places.absent import Absent
+from kernelite.agent.places.cpu import Cpu
+from kernelite.agent.places.cuda import Cuda
+from kernelite.agent.search import Budget, Say
 from kernelite.agent.survey import Survey
 from kernelite.errors import MachineError, UsageError
 from kernelite.harness import cage, processors
-from kernelite.harness.judge import Judge
-from kernelite.harness.remote import COMPILER, Server
 from kernelite.kernels.backends import backend
-from kernelite.kernels.devices import Calibration, Roofline
-from kernelite.kernels.devices.calibrate import as_json, load_or_measure
-from kernelite.kernels.templates import Choices
+from kernelite.kernels.devices.published import Published
+from kernelite.kernels.targets import check_version, find
 from kernelite.problems import capture
 from kernelite.problems import target as targets
 from kernelite.problems.problem import Problem
@@ -48,7 +47,8 @@ class Options:
     """What the operator asked for.
 
     Attributes:
-        device: ``cpu``.
+        device: ``cpu``, or the full name of a GPU, such as ``cuda:0``.
+        gpu: One of the tables that is not here: kernels are emulated and compiled for it.
         backend: A backend's name, or ``all``.
         budget_seconds: Time for the search; profiling and verification come on top.
         max_candidates: Evaluations at most.
@@ -67,6 +67,7 @@ class Options:
     dry_run: bool = False
     resume: bool = False
     require_isolation: int = 0
+    gpu: str = ""
 
 
 def run(options: Options, say: Say) -> Path:
@@ -76,45 +77,67 @@ def run(options: Options, say: Say) -> Path:
         UsageError: target, device, backend or folder cannot be used.
         MachineError: compiler, disk or a dependency failed.
     """
+    if options.gpu and not options.resume:
+        _check_absent(options)
+    options = replace(options, device=processors.require(options.device))
     _check(options)
     target = targets.load(options.target, options.seed)
     with EventLog(options.out) as log:
-        Campaign(options, target, log, say).run()
+        kept.keep_model(options.out, options.target)
+        place = _place(options, target, say)
+        Campaign(options, target if target.weightless else target.on("cpu"), place, log, say).run()
     return options.out
+
+
+def _place(options: Options, target: Target, say: Say) -> Place:
+    """Where this run's kernels are judged."""
+    if options.gpu and options.device == "cpu":
+        return Absent(find(options.gpu))
+    if target.weightless:
+        raise UsageError(
+            f"{options.target} is without its weights, so it cannot run here;"
+            " model it for a GPU of the tables instead, such as --target h200"
+        )
+    if options.device != "cpu":
+        return Cuda(options.device, options.require_isolation)
+    say("profile", "calibrating this machine")
+    return Cpu()
 
 
 class Campaign:
     """The state of one run."""
 
-    def __init__(self, options: Options, target: Target, log: EventLog, say: Say) -> None:
-        self.options, self.target, self.log, self.say = options, target, log, say
+    def __init__(
+        self, options: Options, target: Target, place: Place, log: EventLog, say: Say
+    ) -> None:  # fmt: skip
+        self.options, self.target, self.place, self.log, self.say = (
+            options, target, place, log, say,
+        )  # fmt: skip
         self.started = time.monotonic()
 
     def run(self) -> None:
         """All stages; those that the log already holds are skipped."""
-        self.say("profile", f"calibrating and profiling {self.options.target}")
-        calibration = load_or_measure()
-        self._start(calibration)
-        found = self._known_survey() or self._survey(calibration)
+        self._start()
+        found = self._known_survey() or self._survey()
         chosen = self._chosen(found)
         if not self.options.dry_run:
-            winners = self._search(found, chosen, calibration)
-            self._verify(winners, found)
+            self._search(found, chosen)
+            self.place.conclude(self.log, self.say, found.ranking)
+            kept.keep_kernels(self.options.out)
         finished = records.RunFinished(seconds=time.monotonic() - self.started)
         self.log.append("run_finished", finished)
         self.say("report", str(report.write(self.options.out)))
 
-    def _start(self, calibration: Calibration) -> None:
-        described = as_json(calibration)
+    def _start(self) -> None:
         versions = {"kernelite": __version__, "torch": torch.__version__,
                     "python": platform.python_version()}  # fmt: skip
         options = {**asdict(self.options), "out": str(self.options.out)}
-        device = {"name": calibration.device.name, **described}
+        device = self.place.described()
         body = records.RunStarted(
             run=self.options.out.name, target=self.options.target, device=device,
             options=options, versions=versions,
         )  # fmt: skip
-        self.log.append("run_started", body, uid="run_started")
+        self.log.append("run_started", body)
 
     def _known_survey(self) -> Survey | None:
         """What an earlier attempt at this run found out."""
@@ -129,34 +152,30 @@ class Campaign:
         self.say("rank", f"resumed: {len(problems)} problems known from the log")
         return Survey(problems, ranked[-1])
 
-    def _survey(self, calibration: Calibration) -> Survey:
-        event, profile = survey.profiled(self.target)
-        self.log.append("profiled", event, uid="profiled")
-        self.say("profile", f"eager takes {profile.wall_us / 1e3:.1f} ms")
+    def _survey(self) -> Survey:
+        self.say("profile", f"tracing and profiling {self.options.target}")
         hosts, notes = capture.hosts(self.target)
         for note in notes:
             self.log.append("fallback", records.Fallback(reason=note), uid=f"fallback {note}")
             self.say("capture", note)
         if not hosts:
             raise UsageError(f"{self.options.target}: nothing in it can be traced; {notes[-1]}")
+        profiled = self.place.profiled(self.target, hosts)
+        self.log.append("profiled", profiled, uid="profiled")
+        whole_us = profiled.latency_us or 0.0
+        self.say("profile", f"eager takes {whole_us / 1e3:.3g} ms ({profiled.kind})")
         sites = capture.sites(self.target.model, hosts)
-        self._write_problems(sites)
-        exact = sum(site.reproduced for site in sites)
+        for site in sites:
+            kept.keep_problem(self.options.out, site.problem)
+            self.log.append("captured", survey.captured(site), uid=f"captured {site.name}")
+        exact = sum(site.reproduced or False for site in sites)
         self.say("capture", f"{len(sites)} problems, {exact} reproduced bit for bit")
-        ranked = survey.ranked(self.target, hosts, sites, profile.wall_us, Roofline(calibration))
+        ranked = self.place.ranked(self.target, hosts, sites, whole_us)
         self.log.append("ranked", ranked, uid="ranked")
         self.say(
             "rank", f"attainable for the whole model: {ranked.model_attainable:.2f}x (modelled)"
         )
         return Survey({site.name: site.problem for site in sites}, ranked)
-
-    def _write_problems(self, sites: Sequence[capture.Site]) -> None:
-        folder = self.options.out / "problems"
-        folder.mkdir(exist_ok=True)
-        for site in sites:
-            event = survey.captured(site)
-            (folder / event.file).write_text(event.source)
-            self.log.append("captured", event, uid=f"captured {site.name}")
 
     def _chosen(self, found: Survey) -> list[records.RankedSite]:
         """Sites to search, best first."""
@@ -173,84 +192,58 @@ class Campaign:
             raise UsageError(f"no site fits {', '.join(patterns)}; there are: {known}")
         return fitting
 
-    def _search(
-        self, found: Survey, chosen: Sequence[records.RankedSite], calibration: Calibration
-    ) -> list[records.Winner]:
+    def _search(self, found: Survey, chosen: Sequence[records.RankedSite]) -> None:
         """Search the sites in turn, each with its part of what is left."""
-        known = self._known_verdicts()
-        decided = {getattr(e.body, "site", ""): e.body for e in self.log.events()
-                   if e.kind in ("winner", "no_winner")}  # fmt: skip
-        winners = [w for w in decided.values() if isinstance(w, records.Winner)]
+        decided = {getattr(event.body, "site", "") for event in self.log.events()
+                   if event.kind in self.place.decisions}  # fmt: skip
         todo = [site for site in chosen if site.site not in decided]
         if not todo:
-            return winners
-        deadline = time.monotonic() + self.options.budget_seconds
-        evaluations = self.options.max_candidates - len(known)
-        learnt: dict[str, Choices] = {}
-        server, compiler = Server(), Server(COMPILER)
-        try:
+            return
+        options = self.options
+        deadline = time.monotonic() + options.budget_seconds
+        evaluations = options.max_candidates - self._judged()
+        with self.place.searching(self.log, self.say, options.backend, options.seed) as search:
             for index, site in enumerate(todo):
                 left = sum(s.gain or 0.0 for s in todo[index:]) or 1.0
                 part = (site.gain or 0.0) / left
                 now = time.monotonic()
                 turn = (deadline - now) * part
-                until = now + max(turn - CONFIRM_S, SHORTEST_TURN_S)
+                until = now + max(turn - self.place.confirm_s, SHORTEST_TURN_S)
                 own = max(FEWEST_EVALUATIONS, math.ceil(evaluations * part))
                 budget = Budget(until, max(0, min(evaluations, own)))
                 evaluations -= budget.evaluations
-                problem = found.problems[site.site]
-                threads = calibration.device.threads
-                with Judge(problem, server, threads, compiler) as judge:
-                    search = SiteSearch(
-                        site.site, problem, judge, self.log, self.say, calibration.device.name,
-                        self.options.backend, self.options.seed, known, learnt,
-                    )  # fmt: skip
-                    if (winner := search.run(budget)) is not None:
-                        winners.append(winner)
+                search(site.site, found.problems[site.site], budget)
                 evaluations += budget.evaluations
-                del search, judge
-                _return_freed_memory()
-        finally:
-            server.close()
-            compiler.close()
-        return winners
 
-    def _known_verdicts(self) -> dict[tuple[str, str], records.Verdict]:
-        return {
-            (event.uid, event.body.problem): event.body.verdict
+    def _judged(self) -> int:
+        """How many verdicts of the place's kind the log holds already."""
+        return sum(
+            isinstance(event.body, records.Evaluated) and event.body.verdict.kind == self.place.kind
             for event in self.log.events("evaluated")
-            if isinstance(event.body, records.Evaluated)
-        }
-
-    def _verify(self, winners: Sequence[records.Winner], found: Survey) -> None:
-        if any(True for _ in self.log.events("verified")):
-            return
-        self.say("verify", f"putting {len(winners)} winners into the model")
-        result = whole_model.in_child(self.options.out)
-        for reason in result["fallbacks"]:
-            self.log.append("fallback", records.Fallback(reason=reason), uid=f"fallback {reason}")
-        self.log.append("patched", {"sites": result["patched"]}, uid="patched")
-        self.say("patch", f"{len(result['patched'])} sites patched")
-        body: dict[str, Any] = {**result["verified"], "attainable": found.ranking.model_attainable}
-        self.log.append("verified", body, uid="verified")
-        self.say("verify", result["text"])
+        )
 
 
-def _return_freed_memory() -> None:
-    """Give what one site's cases held back to the system; glibc alone does so, and late."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)
+def _check_absent(options: Options) -> None:
+    """Refuse what cannot be asked of a GPU that is not here."""
+    target = find(options.gpu)
+    if options.device != "cpu":
+        raise UsageError(
+            f"--target {options.gpu} is for a GPU that is not here, --device {options.device} for"
+            " one that is; give one of them"
+        )
+    if options.backend not in ("all", "triton"):
+        raise UsageError(
+            f"--target compiles kernels of the backend triton, not of {options.backend};"
+            " leave --backend out"
+        )
+    Published.of(target.gpu)
+    check_version()
 
 
 def _check(options: Options) -> None:
     """Refuse what cannot work before anything is written."""
-    if (device := processors.require(options.device)) != "cpu":
-        raise UsageError(
-            f"optimize searches kernels for the CPU only so far, not for {device};"
-            f" try --device cpu, or judge a kernel of yours: kernelite check --device {device}"
-        )
-    chosen = backend("cpp" if options.backend == "all" else options.backend)
+    default = "triton" if options.gpu or options.device != "cpu" else "cpp"
+    chosen = backend(default if options.backend == "all" else options.backend)
     if (missing := chosen.missing()) is not None:
         raise MachineError(missing)
     cage.require(options.require_isolation)

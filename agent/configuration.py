@@ -29,7 +29,8 @@ class Settings:
     """The options of ``optimize`` that can be kept in a file.
 
     Attributes:
-        device: ``cpu``.
+        device: ``cpu``, or a GPU of this machine: ``cuda``, ``cuda:1``.
+        target: A GPU of the tables that is not here; None for the device.
         backend: A backend's name, or ``all``.
         budget_seconds: Time to spend on candidates, above 0.
         max_candidates: Evaluations at most, above 0.
@@ -40,6 +41,7 @@ class Settings:
     """
 
     device: str = "cpu"
+    target: str | None = None
     backend: str = "all"
     budget_seconds: float = 60.0
     max_candidates: int = 400

@@ -20,7 +20,8 @@ class Outcome:
     Attributes:
         document: What ``--json`` prints.
         view: What a person reads; without the single candidates.
-        won: Whether the patched model is verified, and faster than the best baseline.
+        won: Whether the patched model is verified, and faster than the best baseline; or, for a
+            GPU that is not here, whether there are kernels to time on it.
     """
 
     document: dict[str, Any]
@@ -36,7 +37,9 @@ def read(folder: Path) -> Outcome:
         MachineError: its log cannot be read.
     """
     run = fold(log.read(folder))
-    return Outcome(summary.document(run), _view(run), wording.outcome(run) == "faster")
+    waiting = run.absent and any(site.shortlist for site in run.sites)
+    won = waiting or wording.outcome(run) == "faster"
+    return Outcome(summary.document(run), _view(run), won)
 
 
 def _view(run: Run) -> RenderableType:

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from kernelite.agent import tune
-from kernelite.agent.proposers import proposers
+from kernelite.agent.proposers import Proposer, proposers
 from kernelite.harness.judge import Effort, Judge
 from kernelite.harness.verdict import Verdict
 from kernelite.kernels.kernel import Kernel
+from kernelite.kernels.targets import Target
 from kernelite.kernels.templates import Choices, Plan
 from kernelite.problems.problem import Problem
 from kernelite.results import events, records
@@ -32,6 +33,15 @@ TRIALS = 60
 COSTLY_S = 2.0  # a proposer above this is asked after tuning what there is
 FINALISTS = 2
 CLOSE = 0.97  # a runner-up this near to the best is measured again too
+
+
+def known_verdicts(log: EventLog) -> dict[tuple[str, str], records.Verdict]:
+    """What the log holds already, by the event's uid and the problem's id."""
+    return {
+        (event.uid, event.body.problem): event.body.verdict
+        for event in log.events("evaluated")
+        if isinstance(event.body, records.Evaluated)
+    }
 
 
 @dataclass(slots=True)
@@ -73,7 +83,12 @@ class Entrant:
 
 @dataclass(slots=True)
 class SiteSearch:
-    """The search for one problem; ``run`` writes its outcome to the log."""
+    """The search for one problem; ``run`` writes its outcome to the log.
+
+    Attributes:
+        target: The GPU of the judge's placement; None for this CPU.
+        earlier: Proposers of what the run has found elsewhere.
+    """
 
     site: str
     problem: Problem
@@ -85,18 +100,20 @@ class SiteSearch:
     seed: int
     known: dict[tuple[str, str], records.Verdict]
     learnt: dict[str, Choices] = field(default_factory=dict)
+    target: Target | None = None
+    earlier: Sequence[tuple[str, Proposer]] = ()
     passed: list[Entrant] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
     tuned: bool = False
 
     def run(self, budget: Budget) -> records.Winner | None:
         """Search until the budget is spent; the winner, if one is faster than eager."""
-        for name, proposer in proposers():
+        for name, proposer in sorted([*proposers(), *self.earlier], key=lambda p: p[1].seconds):
             if proposer.seconds > COSTLY_S and self.passed:
                 self._tune_best(budget)
                 if budget.spent(proposer.seconds):
                     continue
-            for plan in proposer.propose(self.problem):
+            for plan in proposer.propose(self.problem, self.target):
                 for choices in self._first_choices(plan):
                     self._try(name, plan, choices, None, budget)
         self._tune_best(budget)

@@ -18,7 +18,7 @@ from kernelite.problems.capture import Host, Site
 from kernelite.problems.cost import graph_cost
 from kernelite.problems.operators import is_gemm
 from kernelite.problems.problem import Problem
-from kernelite.problems.profile import ModelProfile, node_times, profile
+from kernelite.problems.profile import node_times, profile
 from kernelite.problems.target import Target
 from kernelite.results import records
 
@@ -42,8 +42,8 @@ class Survey:
     ranking: records.Ranked
 
 
-def profiled(target: Target) -> tuple[records.Profiled, ModelProfile]:
-    """The module profile, as measured and as an event."""
+def profiled(target: Target) -> records.Profiled:
+    """The module profile, measured."""
     found = profile(target.model, target.args, target.kwargs, REPEATS)
     rows = tuple(
         records.ProfileRow(
@@ -52,15 +52,16 @@ def profiled(target: Target) -> tuple[records.Profiled, ModelProfile]:
         )
         for m in found.modules
     )  # fmt: skip
-    return records.Profiled(latency_us=found.wall_us, rows=rows), found
+    return records.Profiled(latency_us=found.wall_us, rows=rows)
 
 
 def captured(site: Site) -> records.Captured:
     """A site's problem file as an event."""
-    note = None if site.reproduced else "its file does not give the model's own outputs"
+    notes = {None: "without the model's weights its contents are drawn from no range of theirs",
+             False: "its file does not give the model's own outputs"}  # fmt: skip
     return records.Captured(
         site=site.name, problem=site.problem.id, file=f"{site.problem.name}.py",
-        source=site.problem.source, reproduced=site.reproduced, note=note,
+        source=site.problem.source, reproduced=site.reproduced, note=notes.get(site.reproduced),
     )  # fmt: skip
 
 

@@ -107,12 +107,16 @@ def profile(target: str, found: Profiled) -> RenderableType:
     return made
 
 
+#: What it means that an option has no value, where that is not ``all``.
+UNSET = {"out": "a new folder under runs/", "target": "none; the device is here"}
+
+
 def configuration(found: Configuration) -> RenderableType:
     """Every option with its value and where that comes from."""
     made = table("Options of optimize", "option", "value", "from")
     for name, origin in found.origins.items():
         value = getattr(found.settings, name)
         text = ", ".join(value) if isinstance(value, tuple) else str(value)
-        shown = text if value not in (None, ()) else {"out": "a new folder under runs/"}.get(name)
+        shown = text if value not in (None, ()) else UNSET.get(name)
         made.add_row(name, plain(shown or "all"), plain(origin))
     return made

@@ -6,7 +6,6 @@ judged them, never does.  The answer is one JSON document on stdout.
 
 from __future__ import annotations
 
-import copy
 import json
 import subprocess
 import sys
@@ -19,7 +18,8 @@ import numpy as np
 import torch
 from torch.utils import _pytree as pytree
 
-from kernelite.agent.apply import inserts, patched, winners
+from kernelite.agent.apply import inserts, moved, patched, winners
+from kernelite.agent.forms import forms
 from kernelite.errors import MachineError
 from kernelite.harness import oracle, timer
 from kernelite.harness.intervals import interval
@@ -28,13 +28,37 @@ from kernelite.problems import capture
 from kernelite.problems import target as targets
 from kernelite.problems.problem import flat_tensors
 from kernelite.problems.target import Target
-from kernelite.results import log, records
+from kernelite.results import log as logs
+from kernelite.results import records
+from kernelite.results.log import EventLog
+
+Say = Callable[[str, str], None]
 
 TIMEOUT_S = 900
 ROUNDS, SECONDS = 60, 9.0
 DROP_ROUNDS, DROP_SECONDS = 12, 6.0
 HURTS = 1.005
-LARGEST_COPY_BYTES = 1 << 30
+
+
+def conclude(log: EventLog, say: Say, attainable: float | None) -> None:
+    """Verify the run in a new process and write down what came of it, unless that is done.
+
+    Args:
+        log: Of the run, with its winners.
+        say: Takes a stage and a line of progress.
+        attainable: Speed-up that the ranking promised, modelled.
+    """
+    if any(True for _ in log.events("verified")):
+        return
+    count = sum(1 for _ in log.events("winner"))
+    say("verify", f"putting {count} winners into the model")
+    result = in_child(log.folder)
+    for reason in result["fallbacks"]:
+        log.append("fallback", records.Fallback(reason=reason), uid=f"fallback {reason}")
+    log.append("patched", {"sites": result["patched"]}, uid="patched")
+    say("patch", f"{len(result['patched'])} sites patched")
+    log.append("verified", {**result["verified"], "attainable": attainable}, uid="verified")
+    say("verify", result["text"])
 
 
 def in_child(run: Path) -> dict[str, Any]:
@@ -54,51 +78,28 @@ def in_child(run: Path) -> dict[str, Any]:
 
 def examine(run: Path) -> dict[str, Any]:
     """Patch the run's target with its winners; compare outputs and times."""
-    options = next(e.body for e in log.read(run) if isinstance(e.body, records.RunStarted)).options
-    target = targets.load(str(options["target"]), int(options["seed"]))
+    options = started(run).options
+    device = str(options["device"])
+    target = targets.load(str(options["target"]), int(options["seed"])).on("cpu")
     hosts, notes = capture.hosts(target)
-    found = inserts(capture.sites(target.model, hosts), winners(run))
+    sites = capture.sites(target.model, hosts)
+    found = inserts(sites, winners(run), device)
+    target = moved(target, hosts, sites, device)
     with timer.machine_lock():
         dropped = _hurting(target, hosts, found) if found else []
         patch = patched(target.model, hosts, found, [site for site, _ in dropped])
         right, ratio, reason = _right(target, patch)
-        compiled, note = _compiled(target, patch)
-        forms = {"eager": _unpatched(target.run, patch), "patched": target.run}
-        if compiled is not None:
-            forms["compile"] = _unpatched(compiled, patch)
-        samples = _interleave(forms, ROUNDS, SECONDS)
+        ways, missing = forms(target, patch, gpu=device != "cpu")
+        samples = _interleave(ways, ROUNDS, SECONDS)
     kept = [site for site in found if site not in dict(dropped)]
-    verified = _document(samples, right, ratio, dropped, "; ".join(filter(None, (reason, note))))
+    note = "; ".join(filter(None, (reason, *missing)))
+    verified = _document(samples, right, ratio, dropped, note)
     return {"fallbacks": notes, "patched": kept, "verified": verified, "text": _text(verified)}
 
 
-def _compiled(target: Target, patch: Patch) -> tuple[Callable[[], Any] | None, str | None]:
-    """The unpatched model under torch.compile, already compiled; or why there is none."""
-    size = sum(t.numel() * t.element_size() for t in target.model.state_dict().values())
-    with patch.lifted():
-        model = copy.deepcopy(target.model) if size <= LARGEST_COPY_BYTES else target.model
-    compiled = torch.compile(model, dynamic=False)
-
-    def run() -> Any:
-        with torch.no_grad():
-            return compiled(*target.args, **target.kwargs)
-
-    try:
-        for _ in range(3):
-            _unpatched(run, patch)()
-    except Exception as error:  # noqa: BLE001  the compiler may raise anything
-        return None, f"torch.compile cannot take this model: {type(error).__name__}"
-    return run, None
-
-
-def _unpatched(function: Callable[[], Any], patch: Patch) -> Callable[[], Any]:
-    """``function`` with the model's own forwards in place."""
-
-    def run() -> Any:
-        with patch.lifted():
-            return function()
-
-    return run
+def started(run: Path) -> records.RunStarted:
+    """The last start of the run, and what it was asked for then."""
+    return [e.body for e in logs.read(run) if isinstance(e.body, records.RunStarted)][-1]
 
 
 def _right(target: Target, patch: Patch) -> tuple[bool, float | None, str | None]:
@@ -153,40 +154,58 @@ def _hurting(
 
 
 def _interleave(
-    forms: Mapping[str, Callable[[], Any]], rounds: int, seconds: float
+    ways: Mapping[str, Callable[[], Any]], rounds: int, seconds: float
 ) -> dict[str, np.ndarray]:
-    """Times of one run of each form in microseconds, round by round in random order."""
+    """Times of one run of each way in microseconds, round by round in random order.
+
+    From end to end: on a GPU until all that was queued is done.
+    """
     chance = np.random.default_rng(0)
-    for form in forms.values():
-        form()
-    taken: dict[str, list[float]] = {name: [] for name in forms}
+    for way in ways.values():
+        way()
+    taken: dict[str, list[float]] = {name: [] for name in ways}
     deadline = time.perf_counter() + seconds
     for number in range(rounds):
-        for name in chance.permutation(list(forms)):
+        for name in chance.permutation(list(ways)):
+            _settle()
             start = time.perf_counter()
-            forms[name]()
+            ways[name]()
+            _settle()
             taken[name].append((time.perf_counter() - start) * 1e6)
         if number >= 5 and time.perf_counter() > deadline:
             break
     return {name: np.array(values) for name, values in taken.items()}
 
 
+def _settle() -> None:
+    """Wait until a GPU that is in use has done all that was queued."""
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        torch.cuda.synchronize()
+
+
 def _document(
     samples: Mapping[str, np.ndarray], right: bool, ratio: float | None,
     dropped: Sequence[tuple[str, str]], note: str,
 ) -> dict[str, Any]:  # fmt: skip
-    names = ("eager", "compile", "patched")
     speedup: dict[str, Any] = {}
-    for name in ("eager", "compile"):
-        if name in samples:
-            numbers = interval(samples[name], samples["patched"])
-            speedup[f"vs_{name}"] = dict(zip(("median", "lower", "upper"), numbers, strict=True))
-    medians = {n: float(np.median(samples[n])) for n in names if n in samples}
+    for name, (baseline, ours) in _pairs(samples).items():
+        numbers = interval(samples[baseline], samples[ours])
+        speedup[name] = dict(zip(("median", "lower", "upper"), numbers, strict=True))
+    medians = {name: float(np.median(times)) for name, times in samples.items()}
     spread = {n: [float(q) for q in np.percentile(samples[n], [2.5, 97.5])] for n in medians}
     return {
         "latency_us": medians, "speedup": speedup, "interval_us": spread, "verified": right,
         "max_error_ratio": ratio, "dropped": [list(pair) for pair in dropped], "note": note or None,
     }  # fmt: skip
+
+
+def _pairs(samples: Mapping[str, np.ndarray]) -> dict[str, tuple[str, str]]:
+    """What is compared with what; a baseline of CUDA graphs with the patched model in one."""
+    graphed = "patched_graph" if "patched_graph" in samples else "patched"
+    pairs = {"vs_eager": ("eager", "patched"), "vs_compile": ("compile", "patched"),
+             "vs_max_autotune": ("max_autotune", graphed),
+             "vs_eager_graph": ("eager_graph", graphed)}  # fmt: skip
+    return {name: pair for name, pair in pairs.items() if pair[0] in samples}
 
 
 def _text(verified: Mapping[str, Any]) -> str:

@@ -1,6 +1,6 @@
 """A kernel as an operator that PyTorch knows.
 
-Each kernel becomes ``torch.ops.kernelite.k_<id>`` with a CPU implementation, a
+Each kernel becomes ``torch.ops.kernelite.k_<id>`` with an implementation, a
 fake one (so that torch.compile and torch.export see shapes without running
 it) and a gradient that recomputes the reference.  It is registered through
 `torch.library.Library`, whose calls cost 3 µs where those of
@@ -41,7 +41,8 @@ def operator(
     arguments = ", ".join(f"Tensor a{i}" for i in range(count))
     results = "Tensor" if len(outputs) == 1 else f"({', '.join(['Tensor'] * len(outputs))})"
     LIBRARY.define(f"{name}({arguments}) -> {results}")
-    LIBRARY.impl(name, _implementation(name, entry, len(outputs) == 1), "CPU")
+    for device in ("CPU", "CUDA"):
+        LIBRARY.impl(name, _implementation(name, entry, len(outputs) == 1), device)
     full = f"kernelite::{name}"
     torch.library.register_fake(full, _fake(outputs), lib=LIBRARY)
     torch.library.register_autograd(

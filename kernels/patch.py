@@ -235,7 +235,7 @@ class _Forward:
         """Why the kernels must not run on this call, if so."""
         if module.training:
             return "training mode"
-        if torch.is_autocast_enabled("cpu"):
+        if any(map(torch.is_autocast_enabled, ("cpu", "cuda"))):
             return "autocast"
         if spec != self.in_spec:
             return "other arguments"

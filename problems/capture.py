@@ -22,6 +22,7 @@ from kernelite.problems import problem as problems
 from kernelite.problems.emit import problem_of
 from kernelite.problems.graph import NotTraceable, flat_graph
 from kernelite.problems.naming import common_name, identifier, label_of
+from kernelite.problems.placing import place
 from kernelite.problems.problem import Problem, flat_tensors
 from kernelite.problems.regions import Region, partition
 from kernelite.problems.target import Target
@@ -56,7 +57,8 @@ class Site:
         kind: Kind of its regions (`problems.regions`).
         places: Host index and region, one per place in a host's graph.
         calls: How often a kernel would run in one run of the model.
-        reproduced: Whether the problem file gave the model's own outputs bit for bit.
+        reproduced: Whether the problem file gave the model's own outputs bit for bit; None if
+            the model is without its weights, so that it has none.
     """
 
     name: str
@@ -65,7 +67,7 @@ class Site:
     kind: str
     places: tuple[tuple[int, Region], ...]
     calls: int
-    reproduced: bool
+    reproduced: bool | None
 
 
 @dataclass(slots=True)
@@ -87,8 +89,12 @@ def hosts(target: Target) -> tuple[list[Host], list[str]]:
         if hooked:
             raise NotTraceable(f"forward hooks at {', '.join(hooked[:3])} would be bypassed")
         graph = flat_graph(target.model, target.args, target.kwargs)
+        if target.weightless:
+            place(graph, "cpu")
         return [Host(("",), graph, (target.args, dict(target.kwargs)), 1)], notes
     except NotTraceable as reason:
+        if target.weightless:
+            return [], [f"a model without weights is traced as a whole or not at all ({reason})"]
         notes.append(f"the whole model cannot be traced ({reason}); its modules are used instead")
     seen = _observe(target)
     taken: dict[int, list[str]] = {}
@@ -213,18 +219,30 @@ def sites(model: torch.nn.Module, found: Sequence[Host]) -> list[Site]:
     made = []
     for index, host in enumerate(found):
         firsts = {id(p[0][1]): p for p in places.values() if p[0][0] == index}
-        watcher = _Watcher(host.graph, [p[0][1] for p in firsts.values()])
-        with torch.no_grad():
-            watcher.run(*flat_arguments(model, host))
-        for region, tensors, outputs in watcher.seen:
-            group = firsts[id(region)]
-            made.append(_site(found, group, tensors, outputs))
+        regions = [p[0][1] for p in firsts.values()]
+        for region, tensors, outputs in _seen(host.graph, regions, flat_arguments(model, host)):
+            made.append(_site(found, firsts[id(region)], tensors, outputs))
     names = Counter[str]()
     for position, site in enumerate(made):
         names[site.name] += 1
         if names[site.name] > 1:
             made[position] = replace(site, name=f"{site.name}#{names[site.name]}")
     return made
+
+
+_Seen = tuple[Region, list[torch.Tensor], list[torch.Tensor]]
+
+
+def _seen(
+    graph: fx.GraphModule, regions: Sequence[Region], arguments: Sequence[torch.Tensor]
+) -> list[_Seen]:
+    """Inputs and outputs of the regions, with contents if the model has its weights."""
+    if any(tensor.is_meta for tensor in arguments):
+        return [(r, [n.meta["val"] for n in r.inputs], []) for r in regions]
+    watcher = _Watcher(graph, regions)
+    with torch.no_grad():
+        watcher.run(*arguments)
+    return watcher.seen
 
 
 def _site(
@@ -241,7 +259,7 @@ def _site(
     name = f"{where.rstrip('.*') or 'model'}:{label}"
     stem = f"{identifier(where.rpartition('.')[2], label)}_{Problem('', region.key).id[:6]}"
     problem, names = problem_of(region, tensors, stem, origin)
-    same = _reproduces(problem, names, tensors, outputs)
+    same = _reproduces(problem, names, tensors, outputs) if outputs else None
     return Site(name, label, problem, region.kind, tuple(group), calls, same)
 
 
@@ -265,7 +283,7 @@ class _Watcher(fx.Interpreter):
         wanted = {n for region in regions for n in (*region.inputs, *region.outputs)}
         self.kept = dict[fx.Node, torch.Tensor]()
         self.wanted = wanted
-        self.seen: list[tuple[Region, list[torch.Tensor], list[torch.Tensor]]] = []
+        self.seen: list[_Seen] = []
 
     def run_node(self, n: fx.Node) -> Any:
         """Run one node; when it is the last of a region, keep what the region saw."""

@@ -137,6 +137,8 @@ def _recipe(tensor: torch.Tensor) -> str:
     """An expression that makes a tensor of the same look and range."""
     spec = TensorSpec.of(tensor)
     look = f"{spec.shape}, {spec.stride}, torch.{spec.dtype}"
+    if tensor.is_meta:
+        return _unseen(tensor, look)
     own = tensor[tuple(slice(0, 1) if s == 0 else slice(None) for s in tensor.stride())]
     if own.numel() == 0:
         return f"_draw({look}, 0, 0, 0, 0)"
@@ -154,3 +156,10 @@ def _recipe(tensor: torch.Tensor) -> str:
         return f"_draw({look}, {int(low)}, {int(high)}, {mean:.4g}, 0)"
     spread = float(values.std()) if values.numel() > 1 else 0.0
     return f"_draw({look}, {low:.6g}, {high:.6g}, {mean:.6g}, {spread:.6g})"
+
+
+def _unseen(tensor: torch.Tensor, look: str) -> str:
+    """The same where no contents were seen: standard normal, or 0 and 1, which index any axis."""
+    if tensor.is_floating_point():
+        return f"_draw({look}, -4, 4, 0, 1)"
+    return f"_draw({look}, 0, 1, 0.5, 0)"

@@ -21,10 +21,7 @@ DIVISORS = (4, 16, 64)
 LARGE = 16  # numbers up to this are hardly sizes
 CUT = """
 
-_drawn_in_full = get_inputs
-
-
-def get_inputs(**keywords):
+def get_inputs(_drawn_in_full=get_inputs, **keywords):
     cuts = {cuts}
     drawn = _drawn_in_full(**keywords)
     return [x[tuple(map(slice, cuts[i]))].clone() if i in cuts else x for i, x in enumerate(drawn)]

@@ -10,12 +10,13 @@ from __future__ import annotations
 import importlib.util
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import torch
+from torch.utils import _pytree as pytree
 
 from kernelite.errors import UsageError
 from kernelite.problems import problem
@@ -40,6 +41,18 @@ class Target:
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
 
+    @property
+    def weightless(self) -> bool:
+        """Whether the model is on the meta device: its shapes are known and nothing can run."""
+        return any(tensor.is_meta for tensor in self.model.state_dict().values())
+
+    def on(self, device: str) -> Target:
+        """The same model, which moves there, with its inputs there."""
+        args, kwargs = pytree.tree_map_only(
+            torch.Tensor, lambda t: t.to(device), (self.args, dict(self.kwargs))
+        )
+        return replace(self, model=self.model.to(device), args=args, kwargs=kwargs)
+
     def run(self) -> Any:
         """The model's output for the example inputs, without gradients."""
         with torch.no_grad():
@@ -47,7 +60,7 @@ class Target:
 
 
 def load(text: str, seed: int) -> Target:
-    """Build the target and try it once.
+    """Build the target and try it once, if it has its weights.
 
     Raises:
         UsageError: no such file or factory, it raises, or the inputs do not fit.
@@ -63,6 +76,8 @@ def load(text: str, seed: int) -> Target:
         instance = problem.instantiate(problem.read(path), seed)
         target = Target(path.stem, text, instance.model, tuple(instance.inputs), {})
     target.model.eval()
+    if target.weightless:
+        return target
     try:
         target.run()
     except (Exception, SystemExit) as error:  # a user's file may raise anything

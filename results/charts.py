@@ -164,7 +164,8 @@ def nice(text: str) -> str:
 
 def _eager_us(run: Run) -> float | None:
     verified = run.verified.latency_us.eager if run.verified else None
-    return verified or (run.profile.latency_us if run.profile else None)
+    measured = run.profile if run.profile and run.profile.kind == "measured" else None
+    return verified or (measured.latency_us if measured else None)
 
 
 def _short(label: str, limit: int = 26) -> str:

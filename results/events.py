@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from kernelite.results import records
+from kernelite.results import evidence, records, whole_model
 
 Record = (
     records.RunStarted
@@ -20,12 +20,14 @@ Record = (
     | records.Captured
     | records.Candidate
     | records.Evaluated
+    | evidence.Compiled
     | records.Tuned
     | records.Winner
     | records.KeptLibrary
     | records.NoWinner
+    | evidence.Shortlisted
     | records.Patched
-    | records.Verified
+    | whole_model.Verified
     | records.Fallback
     | records.RunFinished
 )
@@ -37,12 +39,14 @@ KINDS: Mapping[str, type[Any]] = {
     "captured": records.Captured,
     "candidate": records.Candidate,
     "evaluated": records.Evaluated,
+    "compiled": evidence.Compiled,
     "tuned": records.Tuned,
     "winner": records.Winner,
     "kept_library": records.KeptLibrary,
     "no_winner": records.NoWinner,
+    "shortlisted": evidence.Shortlisted,
     "patched": records.Patched,
-    "verified": records.Verified,
+    "verified": whole_model.Verified,
     "fallback": records.Fallback,
     "run_finished": records.RunFinished,
 }

@@ -11,16 +11,23 @@ from dataclasses import dataclass, field, replace
 
 from kernelite.results import records
 from kernelite.results.events import Event, Unreadable
+from kernelite.results.evidence import Compiled, Shortlisted
+from kernelite.results.whole_model import Verified
 
-Decision = records.Winner | records.KeptLibrary | records.NoWinner
+Decision = records.Winner | records.KeptLibrary | records.NoWinner | Shortlisted
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """A candidate for one problem, with the verdicts on it, oldest first."""
+    """A candidate for one problem, with the verdicts on it, oldest first.
+
+    Attributes:
+        compiled: What is known of it on a GPU that was not there; None if that was not asked.
+    """
 
     candidate: records.Candidate
     verdicts: tuple[records.Verdict, ...] = ()
+    compiled: Compiled | None = None
 
     @property
     def verdict(self) -> records.Verdict | None:
@@ -69,6 +76,13 @@ class SiteResult:
         return self.decision if won else None  # type: ignore[return-value]
 
     @property
+    def shortlist(self) -> tuple[Attempt, ...]:
+        """What waits to be timed on a GPU that was not there, best evidence first."""
+        waiting = self.decision.candidates if isinstance(self.decision, Shortlisted) else ()
+        known = {attempt.candidate.id: attempt for attempt in self.attempts}
+        return tuple(known[name] for name in waiting if name in known)
+
+    @property
     def winning_attempt(self) -> Attempt | None:
         """The attempt behind the winner, with its source."""
         won = self.winner and self.winner.candidate
@@ -89,6 +103,7 @@ class Run:
         started: An empty one if the log lacks it.
         sites: As ranked, then those that only later events name.
         unreadable: Events of a known kind that could not be read.
+        kind: Of the ranking's shares, ``measured`` or ``modelled``.
         last: Kind of the last event; None if there is none.
         last_ts: Its time, seconds since the epoch, UTC.
     """
@@ -97,7 +112,8 @@ class Run:
     profile: records.Profiled | None = None
     sites: tuple[SiteResult, ...] = ()
     model_attainable: float | None = None
-    verified: records.Verified | None = None
+    kind: str = "measured"
+    verified: Verified | None = None
     fallbacks: tuple[records.Fallback, ...] = ()
     finished: records.RunFinished | None = None
     unreadable: tuple[Unreadable, ...] = ()
@@ -108,6 +124,11 @@ class Run:
     def device(self) -> str:
         """The device's name, ``unknown`` if the log does not say."""
         return str(self.started.device.get("name") or "unknown")
+
+    @property
+    def absent(self) -> bool:
+        """Whether the device was not there: nothing ran on it, and no speed is known."""
+        return bool(self.started.device.get("absent"))
 
     @property
     def attempts(self) -> tuple[Attempt, ...]:
@@ -130,9 +151,9 @@ def fold(events: Iterable[Event]) -> Run:
             case records.Profiled() as profile:
                 run = replace(run, profile=profile)
             case records.Ranked() as ranked:
-                run = replace(run, model_attainable=ranked.model_attainable)
+                run = replace(run, model_attainable=ranked.model_attainable, kind=ranked.kind)
                 sites = _ranked(ranked, sites)
-            case records.Verified() as verified:
+            case Verified() as verified:
                 run = replace(run, verified=verified)
                 dropped = dict(verified.dropped)
                 sites = {n: replace(s, dropped=dropped.get(n)) for n, s in sites.items()}
@@ -142,7 +163,7 @@ def fold(events: Iterable[Event]) -> Run:
                 run = replace(run, finished=finished)
             case Unreadable() as unreadable:
                 run = replace(run, unreadable=(*run.unreadable, unreadable))
-            case records.Candidate() | records.Evaluated() as body:
+            case records.Candidate() | records.Evaluated() | Compiled() as body:
                 _attempt(body, sites, attempts)
             case body:
                 _at_site(body, sites)
@@ -169,23 +190,22 @@ def _at_site(body: object, sites: dict[str, SiteResult]) -> None:
         case records.Tuned(site=name):
             site = _of(sites, name)
             sites[name] = replace(site, tuned=(*site.tuned, body))
-        case records.Winner() | records.KeptLibrary() | records.NoWinner():
+        case records.Winner() | records.KeptLibrary() | records.NoWinner() | Shortlisted():
             sites[body.site] = replace(_of(sites, body.site), decision=body)
         case records.Patched(sites=names):
             sites |= {name: replace(_of(sites, name), patched=True) for name in names}
 
 
 def _attempt(
-    body: records.Candidate | records.Evaluated,
+    body: records.Candidate | records.Evaluated | Compiled,
     sites: Mapping[str, SiteResult],
     attempts: Attempts,
 ) -> None:
-    """Add a candidate or a verdict to the site that named it, else to its problem's site."""
-    verdicts: tuple[records.Verdict, ...] = ()
+    """Add a candidate, or what is told of one, to the site that named it, or to its problem's."""
     if isinstance(body, records.Candidate):
         fresh = body
     else:
-        fresh, verdicts = records.Candidate(body.candidate, body.problem), (body.verdict,)
+        fresh = records.Candidate(body.candidate, body.problem)
     key = (fresh.problem, fresh.id)
     owner = next((name for name, known in attempts.items() if key in known), None)
     if owner is None:
@@ -193,5 +213,10 @@ def _attempt(
         owner = fresh.site or next(asked, body.problem)
     here = attempts.setdefault(owner, {})
     old = here.get(key, Attempt(fresh))
-    described = old.candidate if verdicts else fresh
-    here[key] = Attempt(described, (*old.verdicts, *verdicts))
+    match body:
+        case records.Candidate():
+            here[key] = replace(old, candidate=body)
+        case records.Evaluated(verdict=verdict):
+            here[key] = replace(old, verdicts=(*old.verdicts, verdict))
+        case Compiled():
+            here[key] = replace(old, compiled=body)

@@ -25,23 +25,6 @@ class Ratio:
 
 
 @dataclass(frozen=True, slots=True)
-class Latencies:
-    """Median time of one forward pass of the whole model, three ways."""
-
-    eager: float | None = None
-    compile: float | None = None
-    patched: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Speedup:
-    """A ratio against each of the two baselines; None if not measured."""
-
-    vs_eager: Ratio | None = None
-    vs_compile: Ratio | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class StageResult:
     """What one stage of the harness found: ``passed``, ``failed``, ``skipped`` or ``unknown``."""
 
@@ -135,10 +118,11 @@ class ProfileRow:
 
 @dataclass(frozen=True, slots=True)
 class Profiled:
-    """Where an eager forward pass spends its time."""
+    """Where an eager forward pass spends its time; ``kind``: ``measured`` or ``modelled``."""
 
     latency_us: float | None = None
     rows: tuple[ProfileRow, ...] = ()
+    kind: str = "measured"
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,14 +131,14 @@ class RankedSite:
 
     Attributes:
         calls: In one forward pass.
-        share: Of the whole model's eager time, all calls, 0 to 1; measured.
-        measured_us: One call; measured.
+        share: Of the whole model's eager time, all calls, 0 to 1; of the ranking's kind.
+        measured_us: One call in eager mode, if that was measured; modelled_us if it was modelled.
         roofline_us: One call at the device's ceilings; modelled.
         limit: What decides that: ``compute``, ``memory`` or ``overhead``.
         flops: Of one call, as ``bytes``; counted from shapes.
         attainable: Speed-up of the site that the roofline allows; modelled.
         gain: Expected part of the whole model's time that is won, 0 to 1; modelled.
-        verdict: The same for a reader: ``search``, ``nothing to win: <reason>``.
+        verdict: The same for a reader.
     """
 
     site: str
@@ -164,6 +148,7 @@ class RankedSite:
     calls: int | None = None
     share: float | None = None
     measured_us: float | None = None
+    modelled_us: float | None = None
     roofline_us: float | None = None
     limit: str | None = None
     flops: float | None = None
@@ -175,10 +160,14 @@ class RankedSite:
 
 @dataclass(frozen=True, slots=True)
 class Ranked:
-    """The sites, best first, and the whole-model speed-up if each reached its roofline."""
+    """The sites, best first, and the whole-model speed-up if each reached its roofline.
+
+    ``kind`` is that of the shares: ``measured``, or ``modelled`` for a GPU that was not there.
+    """
 
     sites: tuple[RankedSite, ...] = ()
     model_attainable: float | None = None
+    kind: str = "measured"
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,11 +199,17 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Evaluated:
-    """The judge's verdict on a candidate for one problem."""
+    """The judge's verdict on a candidate for one problem.
+
+    Attributes:
+        stand_in: Source of what was emulated for it: the same plan for a small version of the
+            problem (`problems.shrink`); None if it was judged itself.
+    """
 
     candidate: str
     problem: str
     verdict: Verdict
+    stand_in: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,27 +257,6 @@ class Patched:
     """The sites whose forward was swapped."""
 
     sites: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Verified:
-    """The whole model, patched: is it right, and how fast.
-
-    Attributes:
-        interval_us: 95 % intervals of ``latency_us``, lower and upper by the same names.
-        attainable: Whole-model speed-up that the ranking promised; modelled.
-        max_error_ratio: Error against float64 over the eager model's own error.
-        dropped: Site and reason, of each site that hurt.
-    """
-
-    latency_us: Latencies = field(default_factory=Latencies)
-    speedup: Speedup = field(default_factory=Speedup)
-    interval_us: Mapping[str, tuple[float, float]] = field(default_factory=dict)
-    attainable: float | None = None
-    verified: bool | None = None
-    max_error_ratio: float | None = None
-    dropped: tuple[tuple[str, str], ...] = ()
-    note: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

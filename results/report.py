@@ -17,7 +17,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from kernelite.errors import MachineError, UsageError
-from kernelite.results import charts, roofline, wording
+from kernelite.results import charts, roofline, unmeasured, wording
 from kernelite.results.events import Event
 from kernelite.results.fold import Attempt, Run, SiteResult, fold
 from kernelite.results.highlight import highlight
@@ -77,7 +77,7 @@ def _render(run: Run, broken: str | None, most_text: int, most_rows: int) -> str
         points=points, roofline=roofline.plot(run, points),
         ceilings=roofline.ceilings(run.started.device), sites=_sites(run, most_rows),
         largest=max((s.site.share or 0 for s in run.sites), default=0), facts=_facts(run),
-        rows=_longest(run), winners=[s for s in run.sites if s.winning_attempt],
+        rows=_longest(run), winners=[s for s in run.sites if s.winning_attempt or s.shortlist],
         hidden_sites=run.sites[MOST_SITES:],
     )  # fmt: skip
 
@@ -207,6 +207,7 @@ def _filters(ink: Ink) -> dict[str, Callable[..., Any]]:
         "percent": roofline.describe,
         "interval": _interval,
         "timing": _timing,
+        "evidence": unmeasured.told,
         "mood": _mood,
         "failures": _failures,
         "bar": _bar,

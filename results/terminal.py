@@ -14,13 +14,15 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from kernelite.results import wording
+from kernelite.results import unmeasured, wording
 from kernelite.results.archive import Entry, FoundCandidate, FoundProblem, StoredRun
-from kernelite.results.fold import Run, SiteResult
+from kernelite.results.evidence import Shortlisted
+from kernelite.results.fold import Attempt, Run, SiteResult
 from kernelite.results.records import KeptLibrary, NoWinner, Ratio, TimingResult, Verdict, Winner
 
 STYLES = {"passed": "green", "failed": "red", "faster": "bold green", "not faster": "yellow",
-          "not verified": "bold red", "unfinished": "yellow", "empty": "yellow"}  # fmt: skip
+          "not verified": "bold red", "speed unknown": "yellow",
+          "unfinished": "yellow", "empty": "yellow"}  # fmt: skip
 
 
 def run_view(run: Run) -> RenderableType:
@@ -49,7 +51,7 @@ def bottlenecks(run: Run) -> Table:
     table = _table(f"Bottlenecks on {run.device}, eager")
     table.add_column("site", ratio=3, overflow="fold")
     table.add_column("calls", justify="right")
-    table.add_column("share\nmeasured", justify="right", no_wrap=True)
+    table.add_column(f"share\n{run.kind}", justify="right", no_wrap=True)
     table.add_column("attainable\nmodelled", justify="right", no_wrap=True)
     table.add_column("gain\nmodelled", justify="right", no_wrap=True)
     table.add_column("verdict", ratio=4, overflow="fold")
@@ -78,7 +80,7 @@ def candidates(result: SiteResult) -> Table:
         table.add_row(
             _plain(made.id[:8] + (" *" if won else ""), "bold" if won else ""),
             _plain(f"{made.proposer} {made.backend}"), _plain(made.label),
-            _stages(attempt.verdict), _speed(attempt.timing), _baseline(attempt.timing),
+            _stages(attempt.verdict), _attempted(attempt), _baseline(attempt.timing),
         )  # fmt: skip
     return table
 
@@ -88,6 +90,8 @@ EMULATED = "correct under emulation; without the device its speed is unknown"
 
 def winners(run: Run) -> Table:
     """How each searched site was decided."""
+    if run.absent:
+        return unmeasured.shortlists(run, _table(f"Kernels to time on {run.device}, not run there"))
     table = _table(f"Outcome by site, measured on {run.device} (* in the model)")
     table.add_column("site", ratio=3, overflow="fold")
     table.add_column("kernel", ratio=3, overflow="fold")
@@ -103,6 +107,9 @@ def winners(run: Run) -> Table:
                 table.add_row(_plain(result.site.site), kernel, *ratios)
             case KeptLibrary(reason=reason):
                 table.add_row(_plain(result.site.site), _plain(f"library kept: {reason}"), "", "")
+            case Shortlisted(candidates=waiting):
+                waits = _plain(f"{len(waiting)} kernels not timed yet", "yellow")
+                table.add_row(_plain(result.site.site), waits, "", "")
             case NoWinner(reason=reason):
                 table.add_row(_plain(result.site.site), _plain(f"no winner: {reason}"), "", "")
     return table
@@ -119,7 +126,15 @@ def whole_model(run: Run) -> RenderableType:
     times, speedup = verified.latency_us, verified.speedup
     table.add_row("eager", wording.time(times.eager), _ratio(speedup.vs_eager))
     table.add_row("torch.compile", wording.time(times.compile), _ratio(speedup.vs_compile))
+    graph = "eager in a CUDA graph"
+    for name, us, ratio in (("torch.compile (max-autotune)", times.max_autotune,
+                             speedup.vs_max_autotune), (graph, times.eager_graph,
+                             speedup.vs_eager_graph)):  # fmt: skip
+        if us is not None:
+            table.add_row(name, wording.time(us), _ratio(ratio))
     table.add_row("patched", wording.time(times.patched), "")
+    if times.patched_graph is not None:
+        table.add_row("patched in a CUDA graph", wording.time(times.patched_graph), "")
     promised = f"attainable over eager (modelled): {wording.factor(wording.attainable(run))}"
     lines = [_plain(promised)]
     lines += [_plain(f"dropped {site}: {reason}", "yellow") for site, reason in verified.dropped]
@@ -212,6 +227,13 @@ def _ratio(value: Ratio | None) -> Text:
     lost = value is not None and value.upper is not None and value.upper < 1
     won = value is not None and value.lower is not None and value.lower > 1
     return Text(wording.ratio(value), style="red" if lost else "green" if won else "")
+
+
+def _attempted(attempt: Attempt) -> Text:
+    """Its speed; of what passed under emulation that is unknown."""
+    if attempt.verdict and attempt.verdict.passed and attempt.verdict.kind == "emulated":
+        return Text(unmeasured.SPEED_UNKNOWN, style="yellow")
+    return _speed(attempt.timing)
 
 
 def _speed(timing: TimingResult | None) -> Text:

@@ -68,11 +68,13 @@ def visible(text: str) -> str:
 
 
 def best_baseline(run: Run) -> tuple[str, Ratio] | None:
-    """The harder of both baselines and the whole model's ratio against it; None if unknown."""
+    """The hardest of the baselines and the whole model's ratio against it; None if unknown."""
     if run.verified is None:
         return None
     speedup = run.verified.speedup
-    known = {"eager": speedup.vs_eager, "torch.compile": speedup.vs_compile}
+    known = {"eager": speedup.vs_eager, "torch.compile": speedup.vs_compile,
+             "torch.compile (max-autotune)": speedup.vs_max_autotune,
+             "eager in a CUDA graph": speedup.vs_eager_graph}  # fmt: skip
     measured = [(name, r) for name, r in known.items() if r and r.median is not None]
     return min(measured, key=lambda pair: pair[1].median or 0.0, default=None)
 
@@ -93,12 +95,17 @@ def attainable(run: Run) -> float | None:
 
 
 def outcome(run: Run) -> str:
-    """One of ``faster``, ``not faster``, ``not verified``, ``unfinished``, ``empty``."""
+    """One of ``faster``, ``not faster``, ``not verified``, ``unfinished``, ``empty``.
+
+    ``speed unknown`` where the device was not there.
+    """
     best = best_baseline(run)
     if run.last is None or not run.started.run:
         return "empty"
     if run.finished is None and run.verified is None:
         return "unfinished"
+    if run.absent:
+        return "speed unknown"
     if run.verified is None or not run.verified.verified:
         return "not verified"
     return "faster" if best and (best[1].lower or 0) > 1 else "not faster"
@@ -112,6 +119,8 @@ def headline(run: Run) -> str:
             return "This run's log does not say what was to be optimized."
         case "unfinished":
             return f"The run on {target} has not finished."
+        case "speed unknown":
+            return _waiting(run, target)
         case "not verified" if run.verified is None:
             return f"{target} was not changed, so there is no whole-model figure."
         case "not verified":
@@ -128,6 +137,26 @@ def headline(run: Run) -> str:
     return f"{target} runs at {factor(found.median)} of the speed of {against}."
 
 
+def _waiting(run: Run, target: str) -> str:
+    """What there is to time on a GPU that was not there."""
+    sites = sum(bool(site.shortlist) for site in run.sites)
+    if sites:
+        return (f"{target}: kernels for {_plural(sites, 'site')} are right under emulation and"
+                f" compile for {run.device}; their speed is unknown.")  # fmt: skip
+    if any(site.decision for site in run.sites):
+        return f"{target}: no kernel for {run.device} was found."
+    return f"{target} was ranked for {run.device}; no kernel was searched."
+
+
+def _missing(run: Run) -> list[str]:
+    """What it takes to know more, where the device was not there."""
+    folder = run.started.options.get("out") or "FOLDER"
+    return [f"Nothing ran on {run.device}, which is not here: shares and gains are modelled from"
+            " its published figures, kernels are emulated and compiled, no time is known.",
+            f"On a machine with one, with this folder and the model's file:"
+            f" kernelite resume {folder}"]  # fmt: skip
+
+
 def sentences(run: Run) -> list[str]:
     """What was found and how sure that is, in plain words; nothing that is unknown."""
     said: list[str] = []
@@ -139,11 +168,14 @@ def sentences(run: Run) -> list[str]:
     if (part := reached(run)) is not None:
         said.append(f"The ranking promised {factor(attainable(run))} over eager (modelled);"
                     f" {100 * part:.0f} % of that saving was measured.")  # fmt: skip
+    if run.absent:
+        said += _missing(run)
     if judged := [attempt for attempt in run.attempts if attempt.verdict]:
         searched = sum(bool(site.attempts) for site in run.sites)
         won = sum(site.winner is not None for site in run.sites)
-        said.append(f"{_plural(len(judged), 'candidate')} judged at {_plural(searched, 'site')};"
-                    f" {_plural(won, 'site')} with a kernel that won.")  # fmt: skip
+        ending = "" if run.absent else f"; {_plural(won, 'site')} with a kernel that won"
+        said.append(f"{_plural(len(judged), 'candidate')} judged at"
+                    f" {_plural(searched, 'site')}{ending}.")  # fmt: skip
     if verified is not None and verified.note:
         said.append(visible(verified.note))
     if run.finished is None and run.last is not None:

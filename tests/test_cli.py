@@ -255,5 +255,5 @@ def test_ctrl_c_keeps_the_run_and_says_how_to_go_on(model: Path, tmp_path: Path)
         started.send_signal(signal.SIGINT)
         said = started.stderr.read().splitlines()[-1]
     assert started.returncode == 130
-    assert "--resume" in said
+    assert said.endswith(f"go on with: kernelite resume {tmp_path / 'run'}")
     assert (tmp_path / "run" / "events.sqlite").exists()

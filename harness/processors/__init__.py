@@ -116,7 +116,7 @@ def require(name: str) -> str:
     if found := next((full for full in there if full in (name, f"{name}:0")), None):
         return found
     asked = name.partition(":")[0]
-    why = _kind(asked).missing() if asked in kinds else ""
+    why = missing(asked) if asked in kinds else ""
     raise UsageError(
         f"no device {name!r} here{why and f' ({why})'}; there {'are' if there[1:] else 'is'}:"
         f" {', '.join(there)}; try --device {there[-1]}"

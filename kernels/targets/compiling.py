@@ -23,6 +23,7 @@ from kernelite.kernels.devices.occupancy import TENSOR_COLUMNS
 from kernelite.kernels.kernel import Entry, Kernel
 from kernelite.kernels.targets import Target, amd, driver, find, nvidia
 from kernelite.kernels.targets.records import Binary, Compiled, Configuration, Kind, Trouble
+from kernelite.kernels.targets.traffic import Traffic
 from kernelite.kernels.targets.troubles import trouble
 from kernelite.problems.problem import Signature
 from kernelite.problems.tensors import TensorSpec
@@ -38,7 +39,7 @@ def compiled(
     kernel: Kernel, signature: Signature, arguments: Sequence[TensorSpec], target: Target,
     scratch: Path,
 ) -> Compiled:  # fmt: skip
-    """Call the candidate once, and say what it had Triton compile.
+    """Call the candidate, and say what it had Triton compile; a second call is counted.
 
     Args:
         kernel: Of the backend ``triton``.
@@ -51,17 +52,25 @@ def compiled(
     opened = os.open(said := scratch / "said", os.O_WRONLY | os.O_CREAT)
     for stream in (1, 2):
         os.dup2(opened, stream)
-    device, found = driver.install(target), None
+    device, found, launches, beside = driver.install(target), None, None, None
     if target.amd:
         torch.version.hip = ROCM
     try:
         with pretending(HOME, _properties(target)):
-            _call(python.entry(python.execute(kernel, path), signature), arguments)
+            entry = _at_home(python.entry(python.execute(kernel, path), signature))
+            tensors = [look.empty(HOME) for look in arguments]
+            entry(tensors)
+            before = device.launches
+            with Traffic() as traffic:
+                outputs = entry(tensors)
+            launches = device.launches - before + traffic.library
+            beside = traffic.beside(outputs)
     except Exception as error:  # noqa: BLE001  candidate code may raise anything
         compiling = any(build.error is error for build in device.builds.values())
         found = trouble(error, path, said, compiling)
     configurations = [_configuration(b, target, path, said) for b in device.builds.values()]
-    return Compiled(configurations, found or (None if configurations else NO_KERNEL))
+    found = found or (None if configurations else NO_KERNEL)
+    return Compiled(configurations, found, launches, beside)
 
 
 def answer(request: dict[str, Any], scratch: Path) -> dict[str, Any]:
@@ -75,12 +84,12 @@ def answer(request: dict[str, Any], scratch: Path) -> dict[str, Any]:
     return asdict(found)
 
 
-def _call(entry: Entry, arguments: Sequence[TensorSpec]) -> None:
-    """With all that a module made for itself where the arguments are."""
+def _at_home(entry: Entry) -> Entry:
+    """The same, with all that a module made for itself where the arguments are."""
     model = getattr(getattr(entry, "function", None), "model", None)
     if model is not None:
         model.to(HOME)
-    entry([look.empty(HOME) for look in arguments])
+    return entry
 
 
 def _configuration(build: driver.Build, target: Target, path: Path, said: Path) -> Configuration:

@@ -87,11 +87,13 @@ class Device:
 
     Attributes:
         builds: All that was compiled, by the hash that Triton gives it.
+        launches: How many kernels were launched so far.
     """
 
     def __init__(self, target: Target) -> None:
         self.target = target
         self.builds: dict[str, Build] = {}
+        self.launches = 0
         self.utils = self
 
     def compile(self, source: Any, target: Any = None, options: Any = None, **rest: Any) -> Any:
@@ -118,6 +120,7 @@ class Device:
             if size := getattr(metadata, "global_scratch_size", 0) * x * y * z:
                 _allocation._allocator.get()(size, metadata.global_scratch_align, stream)
             self.builds[metadata.hash].grids[x, y, z] = None
+            self.launches += 1
 
         return launch
 

@@ -92,7 +92,11 @@ class Compiled:
     Attributes:
         configurations: In the order in which the host code asked for them.
         trouble: Why the host code did not run to its end; None if it did.
+        launches: Of one call once it is tuned, PyTorch's own kernels included; None if unknown.
+        intermediate_bytes: That such a call allocates for what it does not return.
     """
 
     configurations: list[Configuration]
     trouble: Trouble | None = None
+    launches: int | None = None
+    intermediate_bytes: int | None = None

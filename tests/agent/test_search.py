@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from kernelite.agent.places.cuda import Earlier, waiting
+from kernelite.agent.proposers import Proposer
 from kernelite.agent.search import Budget, SiteSearch
 from kernelite.harness.judge import Judge
 from kernelite.harness.remote import Server
+from kernelite.kernels.kernel import Kernel
 from kernelite.problems.problem import Problem
 from kernelite.results import records
+from kernelite.results.evidence import Shortlisted
 from kernelite.results.log import EventLog, read
 
 SOFTMAX = """
@@ -67,6 +71,7 @@ class Found:
 def searched(
     server: Server, folder: Path, source: str = SOFTMAX, backend: str = "all",
     evaluations: int = 2, seconds: float = 5.0, known: Known | None = None,
+    earlier: Sequence[tuple[str, Proposer]] = (),
 ) -> Found:  # fmt: skip
     """One search in a new log, or in one that is there."""
     said: list[str] = []
@@ -75,7 +80,7 @@ def searched(
     with EventLog(folder) as log, Judge(problem, server, 1) as judge:
         search = SiteSearch(
             "block.softmax", problem, judge, log, lambda stage, text: said.append(text), "cpu",
-            backend, 0, known or {},
+            backend, 0, known or {}, earlier=earlier,
         )  # fmt: skip
         winner = search.run(budget)
     return Found(folder, winner, evaluations - budget.evaluations, said)
@@ -135,6 +140,20 @@ def test_a_backend_that_is_not_wanted_is_not_judged(server: Server, tmp_path: Pa
     found = searched(server, tmp_path, backend="pytorch")
     assert found.bodies(records.Evaluated) == []
     assert found.winner is None
+
+
+def test_what_was_found_elsewhere_is_judged_here(server: Server, tmp_path: Path) -> None:
+    kernel = Kernel("pytorch", "import torch\n\n\ndef run(x):\n    return torch.sort(x, -1)[0]\n")
+    body = records.Candidate(kernel.id, "p", "block.softmax", kernel.backend, source=kernel.source)
+    with EventLog(tmp_path) as log:
+        log.append("candidate", body)
+        log.append("shortlisted", Shortlisted("block.softmax", "p", "H200", (kernel.id,)))
+        log.append("shortlisted", Shortlisted("another", "p", "H200", ()))
+        earlier = [("earlier", Earlier(waiting(log, "block.softmax")))]
+        assert waiting(log, "another") == []
+    found = searched(server, tmp_path, source=SORT, backend="pytorch", earlier=earlier)
+    judged = [e for e in found.bodies(records.Evaluated) if isinstance(e, records.Evaluated)]
+    assert {one.candidate for one in judged} == {kernel.id}
 
 
 def test_a_problem_that_nobody_knows_ends_with_a_reason(server: Server, tmp_path: Path) -> None:

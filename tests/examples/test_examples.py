@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,15 @@ from kernelite.problems.problem import flat_tensors
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted((ROOT / "examples").glob("*.py"))
+WAYS = [(path, way) for path in FILES for way in ("build", "decode", "full", "full_decode")
+        if re.search(rf"^(def {way}\(|{way} = )", path.read_text(), re.M)]  # fmt: skip
+RUNNING = [(path, way) for path, way in WAYS if "full" not in way]
+FULL = [(path, way) for path, way in WAYS if "full" in way]
+
+
+def named(value: object) -> str:
+    """What a test's case is called."""
+    return value.stem if isinstance(value, Path) else str(value)
 
 
 def load(path: Path) -> Any:
@@ -30,9 +40,9 @@ def load(path: Path) -> Any:
 
 
 @cache
-def build(path: Path) -> tuple[torch.nn.Module, tuple[torch.Tensor, ...]]:
+def build(path: Path, way: str = "build") -> tuple[torch.nn.Module, tuple[torch.Tensor, ...]]:
     """The example's model and inputs; no test changes them."""
-    model, inputs = load(path).build()
+    model, inputs = getattr(load(path), way)()
     return model, inputs
 
 
@@ -49,9 +59,20 @@ def test_example_is_in_evaluation_mode(path: Path) -> None:
     assert not any(module.training for module in build(path)[0].modules())
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_example_traces_as_one_graph_with_the_same_finite_outputs(path: Path) -> None:
-    model, inputs = build(path)
+@pytest.mark.parametrize(("path", "way"), FULL, ids=named)
+def test_the_full_width_needs_no_memory_where_there_is_no_gpu(
+    path: Path, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    model, inputs = build(path, way)
+    state = list(model.state_dict().values())
+    assert all(tensor.is_meta for tensor in (*state, *inputs))
+    assert sum(tensor.numel() * tensor.element_size() for tensor in state) > 5e8
+
+
+@pytest.mark.parametrize(("path", "way"), RUNNING, ids=named)
+def test_example_traces_as_one_graph_with_the_same_finite_outputs(path: Path, way: str) -> None:
+    model, inputs = build(path, way)
     graph = flat_graph(model, inputs)
     with torch.no_grad():
         traced = graph(*inputs, *model.state_dict().values())

@@ -239,3 +239,29 @@ def test_host_code_sees_the_target_and_not_another_one(compilers: Server) -> Non
         "        y =",
     )
     assert compiled(compilers, asking, "gfx950")["gfx950"].trouble is None
+
+
+TWICE = (
+    ROWS.partition("class ModelNew")[0]
+    + """\
+def run(x, w):
+    once, y = torch.empty_like(x), torch.empty_like(x)
+    x = x.t().contiguous().t().contiguous()
+    rms_norm[(len(x),)](x, w, once, x.shape[1], BLOCK=4096)
+    rms_norm[(len(x),)](once, w, y, x.shape[1], BLOCK=4096)
+    return y.view(-1).view(x.shape)
+"""
+)
+
+
+def test_launches_and_what_is_stored_between_them_are_counted(
+    compilers: Server, rows: dict[str, Compiled]
+) -> None:
+    """Two kernels, and two copies by PyTorch; each stores the whole tensor, one time for good."""
+    found = compiled(compilers, TWICE, "sm_90")["sm_90"]
+    assert (found.launches, found.intermediate_bytes) == (4, 3 * 64 * 4096 * 2)
+    assert (rows["sm_90"].launches, rows["sm_90"].intermediate_bytes) == (1, 0)
+
+
+def test_what_is_tuned_over_is_not_launched_by_every_call(products: dict[str, Compiled]) -> None:
+    assert products["sm_90"].launches == 1

@@ -26,7 +26,9 @@ def events(*bodies: Record) -> list[Event]:
 
 def test_the_document_has_exactly_the_promised_fields(example_run: Path) -> None:
     document = summary.document(fold(read(example_run)))
-    assert list(document) == ["schema", "run", "device", "sites", "model", "seconds"]
+    names = ["schema", "run", "device", "absent", "kind", "sites", "model", "seconds"]
+    assert list(document) == names
+    assert (document["absent"], document["kind"]) == (False, "measured")
     assert document["schema"] == "kernelite.optimize/1"
     assert document["device"] == "Intel Xeon Platinum 8481C"
     assert document["sites"][0] == {
@@ -34,6 +36,7 @@ def test_the_document_has_exactly_the_promised_fields(example_run: Path) -> None
         "attainable": 6.1, "winner": {"backend": "cpp", "proposer": "template"},
         "speedup": {"vs_eager": {"median": 3.76, "lower": 3.73, "upper": 3.79},
                     "vs_compile": {"median": 2.35, "lower": 2.32, "upper": 2.38}},
+        "shortlist": [],
     }  # fmt: skip
     assert document["model"]["latency_us"]["patched"] == 20880.0
     assert document["model"]["verified"] is True
