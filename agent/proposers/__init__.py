@@ -2,7 +2,8 @@
 
 A proposer reads a problem and answers with plans (`kernels.templates.Plan`):
 what was recognised, which parameters are open, and how to write the kernel
-for one choice of them.
+for one choice of them.  It writes for this CPU, or for the GPU that it is told,
+which need not be there.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Protocol, runtime_checkable
 
 from kernelite import plugins
 from kernelite.kernels.kernel import Kernel
+from kernelite.kernels.targets import Target
 from kernelite.kernels.templates import Choice, Choices, Plan
 from kernelite.problems.problem import Problem
 
@@ -24,8 +26,8 @@ class Proposer(Protocol):
     seconds: float
     """What asking it costs; the cheapest is asked first."""
 
-    def propose(self, problem: Problem) -> Sequence[Plan]:
-        """Plans for the problem; empty if it does not know the problem."""
+    def propose(self, problem: Problem, target: Target | None = None) -> Sequence[Plan]:
+        """Plans for the problem on a GPU, or on this CPU; empty if it knows none there."""
 
 
 @dataclass(frozen=True, slots=True)

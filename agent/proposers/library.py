@@ -16,6 +16,7 @@ from torch import fx
 from kernelite.agent.proposers import Fixed
 from kernelite.kernels.kernel import Kernel
 from kernelite.kernels.matching.nodes import constant
+from kernelite.kernels.targets import Target
 from kernelite.kernels.templates import Plan
 from kernelite.problems.graph import NotTraceable, flat_graph
 from kernelite.problems.operators import name_of
@@ -32,10 +33,10 @@ class Library:
 
     seconds = 0.2
 
-    def propose(self, problem: Problem) -> Sequence[Plan]:
+    def propose(self, problem: Problem, target: Target | None = None) -> Sequence[Plan]:
         """See `agent.proposers.Proposer`."""
         found: list[Plan] = []
-        for label, rule in RULES:
+        for label, rule in (*RULES, *(CPU_RULES if target is None else ())):
             instance = instantiate(problem, 0)
             try:
                 graph = flat_graph(instance.model, instance.inputs)
@@ -181,9 +182,11 @@ def _embedding_bag(graph: fx.Graph, node: fx.Node) -> fx.Node | None:
 
 RULES: Sequence[tuple[str, Rule]] = (
     ("scaled_dot_product_attention", _attention),
+    ("embedding_bag", _embedding_bag),
+)
+CPU_RULES: Sequence[tuple[str, Rule]] = (
     ("oneDNN linear with its activation", _onednn_activated),
     ("oneDNN linear", _onednn_product),
-    ("embedding_bag", _embedding_bag),
 )
 
 PROPOSER = Library()
