@@ -13,10 +13,15 @@ from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 from kernelite import plugins
+from kernelite.errors import KerneliteError
 from kernelite.kernels.kernel import Kernel
 from kernelite.kernels.targets import Target
 from kernelite.kernels.templates import Choice, Choices, Plan
 from kernelite.problems.problem import Problem
+
+
+class NoPlan(KerneliteError):
+    """A proposer that should know the problem has nothing to propose; the text says why."""
 
 
 @runtime_checkable
@@ -27,7 +32,11 @@ class Proposer(Protocol):
     """What asking it costs; the cheapest is asked first."""
 
     def propose(self, problem: Problem, target: Target | None = None) -> Sequence[Plan]:
-        """Plans for the problem on a GPU, or on this CPU; empty if it knows none there."""
+        """Plans for the problem on a GPU, or on this CPU; empty if it knows none there.
+
+        Raises:
+            NoPlan: it knows such problems, and could not write for this one.
+        """
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ have imported Triton before.  Added to it are
   that a judgement sees many and the same inputs give the same answer;
 - bfloat16: casts round to nearest even, products are of the numbers and not of
   their bit patterns;
+- comparisons of scalars: they give truth values, which can be masks of blocks;
 - host code that names a GPU: ``cuda`` means the CPU, and questions about the
   device are answered for a small one.
 """
@@ -184,6 +185,13 @@ def _create_dot(self: Any, a: Any, b: Any, d: Any, precision: Any, imprecise: An
     return interpreter.TensorHandle(product.astype(d.data.dtype), d.dtype.scalar)
 
 
+def _binary_op(self: Any, a: Any, b: Any, operation: Any) -> Any:
+    found = _real_binary_op(self, a, b, operation)
+    if found.data.dtype == np.bool_:
+        return interpreter.TensorHandle(found.data, tl.int1)
+    return found
+
+
 def _tuned(self: Any, *args: Any, **kwargs: Any) -> Any:
     configurations = self.configs
     if len(configurations) > 1:
@@ -199,12 +207,14 @@ def _tuned(self: Any, *args: Any, **kwargs: Any) -> Any:
 try:
     _real_convert_float = interpreter._convert_float
     _real_create_dot = interpreter.InterpreterBuilder.create_dot
+    _real_binary_op = interpreter.InterpreterBuilder.binary_op
     _real_run = autotuner.Autotuner.run
     _real_launch = interpreter.InterpretedFunction.run
 except AttributeError as error:
     raise MachineError(f"Triton {triton.__version__} is not one that is known here") from error
 interpreter._convert_float = _convert_float
 interpreter.InterpreterBuilder.create_dot = _create_dot
+interpreter.InterpreterBuilder.binary_op = _binary_op
 autotuner.Autotuner.run = _tuned
 interpreter.InterpretedFunction.run = _launches.counted(_real_launch)
 driver.set_active(_NoDevice())

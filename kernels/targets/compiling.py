@@ -55,7 +55,7 @@ def compiled(
     if target.amd:
         torch.version.hip = ROCM
     try:
-        with pretending(HOME, _properties(target)):
+        with pretending(HOME, properties(target)):
             _call(python.entry(python.execute(kernel, path), signature), arguments)
     except Exception as error:  # noqa: BLE001  candidate code may raise anything
         compiling = any(build.error is error for build in device.builds.values())
@@ -115,7 +115,7 @@ def _why_not(build: driver.Build, target: Target, path: Path, said: Path) -> Tro
     return None
 
 
-def _properties(target: Target) -> SimpleNamespace:
+def properties(target: Target) -> SimpleNamespace:
     """As `torch.cuda.get_device_properties` would answer; what is not known is not there."""
     major, minor = target.capability
     made = SimpleNamespace(
