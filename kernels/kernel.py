@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from kernelite.problems.problem import Signature
 
-#: A line of a source that is for the problem's own sizes and no others, behind the sign of a comment.
+#: A comment of its own in a source that is for the problem's own sizes and no others.
 FIXED_SIZES = "sizes: the problem's own"
 Allocate = Callable[[TensorSpec], "torch.Tensor"]
 

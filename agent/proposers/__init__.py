@@ -13,15 +13,26 @@ from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 from kernelite import plugins
-from kernelite.errors import KerneliteError
 from kernelite.kernels.kernel import Kernel
 from kernelite.kernels.targets import Target
 from kernelite.kernels.templates import Choice, Choices, Plan
 from kernelite.problems.problem import Problem
 
 
-class NoPlan(KerneliteError):
-    """A proposer that should know the problem has nothing to propose; the text says why."""
+class NoPlans(tuple[Plan, ...]):
+    """No plans from a proposer that knows such problems.
+
+    Attributes:
+        reason: Why there are none for this one; for a user to read.
+    """
+
+    reason: str
+
+    def __new__(cls, reason: str) -> NoPlans:
+        """An empty tuple with a reason."""
+        made = super().__new__(cls)
+        made.reason = reason
+        return made
 
 
 @runtime_checkable
@@ -32,11 +43,7 @@ class Proposer(Protocol):
     """What asking it costs; the cheapest is asked first."""
 
     def propose(self, problem: Problem, target: Target | None = None) -> Sequence[Plan]:
-        """Plans for the problem on a GPU, or on this CPU; empty if it knows none there.
-
-        Raises:
-            NoPlan: it knows such problems, and could not write for this one.
-        """
+        """Plans for the problem on a GPU, or on this CPU; empty if it knows none there."""
 
 
 @dataclass(frozen=True, slots=True)

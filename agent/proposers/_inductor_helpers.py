@@ -67,13 +67,14 @@ def _log1p(x):
 def _pow(x, y):
     """In float64, where a logarithm of 53 bits leaves 24 right ones."""
     base = x.to(tl.float64)
-    power = tl.full([1], y, tl.float64) if isinstance(y, tl.constexpr) else y.to(tl.float64)
+    power = y.to(tl.float64)
     size = tl.exp2(power * tl.log2(tl.abs(base)))
+    size = tl.where((power == 0.0) | (tl.abs(base) == 1.0), 1.0, size)
     whole = power == tl.floor(power)
     odd = whole & (power != 2.0 * tl.floor(0.5 * power))
-    signed = tl.where(whole, tl.where(odd, -size, size), float("nan"))
-    found = tl.where((power == 0.0) | (base == 1.0), 1.0, tl.where(base < 0.0, signed, size))
-    return found.to(x.dtype)
+    real = whole | (base >= 0.0) | _isinf(base)
+    found = tl.where(odd & (base < 0.0), -size, size)
+    return tl.where(real | (base != base), found, float("nan")).to(x.dtype)
 
 
 @triton.jit

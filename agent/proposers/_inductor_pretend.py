@@ -41,7 +41,9 @@ def pretend(target: Target) -> None:
     driver.install(target)
     triton_helpers.set_driver_to_gpu = _saying(None)
     prefer(TILES["64x64"])
-    AlgorithmSelectorCache.make_precompile_fn = _saying(_saying(None))
+    AlgorithmSelectorCache.make_precompile_fn = _saying(  # type: ignore[method-assign]
+        _saying(None)
+    )
 
 
 def is_there(target: Target) -> bool:
@@ -61,7 +63,7 @@ def prefer(tile: Tile) -> None:
     def times(choices: list[Any]) -> dict[Any, float]:
         return {choice: _distance(choice, tile) for choice in choices}
 
-    AlgorithmSelectorCache.make_benchmark_fn = _saying(times)
+    AlgorithmSelectorCache.make_benchmark_fn = _saying(times)  # type: ignore[method-assign]
 
 
 def _distance(choice: Any, tile: Tile) -> float:

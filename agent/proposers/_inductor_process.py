@@ -13,7 +13,7 @@ from kernelite.kernels.cache import cache_folder
 
 
 def ask(worker: str, request: Any, timeout_s: float) -> Any:
-    """What the module ``worker`` answers to a request, both JSON; None if it dies or is too slow."""
+    """What a worker module answers to a request, both JSON; None if it dies or takes too long."""
     own = {"TORCHINDUCTOR_CACHE_DIR": str(cache_folder("inductor")),
            "TORCHINDUCTOR_COMPILE_THREADS": "1"}  # fmt: skip
     with subprocess.Popen(

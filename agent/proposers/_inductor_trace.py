@@ -16,7 +16,12 @@ from torch._inductor.decomposition import select_decomp_table
 from torch._inductor.graph import GraphLowering
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.proxy_tensor import make_fx
-from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StatelessSymbolicContext
+from torch.fx.experimental.symbolic_shapes import (
+    DimDynamic,
+    ShapeEnv,
+    StatelessSymbolicContext,
+    SymbolicContext,
+)
 from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 from torch.utils._sympy.printers import PythonPrinter
@@ -57,14 +62,16 @@ class Sizes:
         return cls(FakeTensorMode(shape_env=ShapeEnv(duck_shape=False)))
 
     def tensor(self, look: TensorSpec) -> torch.Tensor:
-        """A tensor on the GPU; rows instead of an expanded axis, which nothing can be laid out as."""
+        """A tensor on the GPU; row-major where an axis is expanded: no copy can be laid out so."""
         strides = look.contiguous_stride if 0 in look.stride else look.stride
         real = torch.empty_strided(
             look.shape, strides, dtype=getattr(torch, look.dtype), device="meta"
         )
         env = self.mode.shape_env
         each = [DimDynamic.DYNAMIC] * len(look.shape)
-        context = StatelessSymbolicContext(dynamic_sizes=each) if env else None
+        context: SymbolicContext | None = None
+        if env is not None:
+            context = StatelessSymbolicContext(dynamic_sizes=each)
         fake = self.mode.from_tensor(real, static_shapes=env is None, symbolic_context=context)
         with self.mode:
             return torch.empty_strided(

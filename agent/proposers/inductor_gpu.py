@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 
 import torch
 
-from kernelite.agent.proposers import NoPlan
+from kernelite.agent.proposers import NoPlans
 from kernelite.agent.proposers._inductor_process import ask
 from kernelite.errors import MachineError
 from kernelite.kernels.kernel import Kernel
@@ -59,36 +59,30 @@ class InductorGpu:
     seconds = 20.0
 
     def propose(self, problem: Problem, target: Target | None = None) -> Sequence[Plan]:
-        """See `agent.proposers.Proposer`.
-
-        Raises:
-            NoPlan: no seed; the text says why.
-        """
+        """See `agent.proposers.Proposer`."""
         if target is None:
             return []
-        _check_versions()
+        if (unknown := _unknown_version()) is not None:
+            return NoPlans(f"no seed: {unknown}")
         request = {"problem": asdict(problem), "target": target.gpu.name}
         answers = ask(WORKER, request, TIMEOUT_S)
         if answers is None:
-            raise NoPlan(f"no seed: Inductor's process died, or took more than {TIMEOUT_S:.0f} s")
+            return NoPlans(f"no seed: Inductor died, or took more than {TIMEOUT_S:.0f} s")
         plans = [Seed(a["label"], a["sources"], a["space"]) for a in answers if "sources" in a]
-        if not plans:
-            reasons = dict.fromkeys(answer["refused"] for answer in answers)
-            raise NoPlan(f"no seed: {'; '.join(reasons)}")
-        return plans
+        reasons = dict.fromkeys(a["refused"] for a in answers if "refused" in a)
+        return plans or NoPlans(f"no seed: {'; '.join(reasons)}")
 
 
-def _check_versions() -> None:
-    installed = ".".join(torch.__version__.split(".")[:2])
-    if installed not in VERSIONS:
-        raise NoPlan(
-            f"no seed: PyTorch {torch.__version__} is not one whose Inductor is known here;"
-            f" there are: {', '.join(VERSIONS)}"
-        )
+def _unknown_version() -> str | None:
+    """Which of the installed versions is not known here; None if both are."""
+    if ".".join(torch.__version__.split(".")[:2]) not in VERSIONS:
+        known = ", ".join(VERSIONS)
+        return f"PyTorch {torch.__version__} is not one whose Inductor is known; there is: {known}"
     try:
         check_version()
     except MachineError as error:
-        raise NoPlan(f"no seed: {error}") from error
+        return str(error)
+    return None
 
 
 PROPOSER = InductorGpu()
