@@ -22,6 +22,12 @@ def _isinf(x):
 
 
 @triton.jit
+def _signbit(x):
+    """Of a zero, too, which the sign of its reciprocal tells."""
+    return (x < 0.0) | ((x == 0.0) & (1.0 / x < 0.0))
+
+
+@triton.jit
 def _trunc(x):
     return tl.where(x < 0.0, tl.ceil(x), tl.floor(x))
 
