@@ -1,27 +1,18 @@
 """A process in which PyTorch and Triton believe in a GPU that is not there.
 
-For a process of its own: what is told here is told for good.
+For a process of its own: what is told here is told for good.  It has to be told before
+`torch._inductor` is imported, which registers other things for AMD's GPUs than for NVIDIA's.
 """
 
 from __future__ import annotations
 
-import ast
-from collections.abc import Callable, Mapping
-from math import log2
+from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch._inductor.runtime import triton_helpers
-from torch._inductor.select_algorithm import AlgorithmSelectorCache
 
 from kernelite.kernels.devices import gpu
 from kernelite.kernels.targets import Target, compiling, driver
-
-Tile = tuple[int, int, int]
-#: Rows, inner size and columns of the tiles that a product's template is asked for.
-TILES: Mapping[str, Tile] = {
-    "64x64": (64, 32, 64), "128x128": (128, 64, 128), "32x32": (32, 32, 32)
-}  # fmt: skip
 
 
 def pretend(target: Target) -> None:
@@ -39,11 +30,6 @@ def pretend(target: Target) -> None:
     for name, answer in answers.items():
         setattr(torch.cuda, name, _saying(answer))
     driver.install(target)
-    triton_helpers.set_driver_to_gpu = _saying(None)
-    prefer(TILES["64x64"])
-    AlgorithmSelectorCache.make_precompile_fn = _saying(  # type: ignore[method-assign]
-        _saying(None)
-    )
 
 
 def is_there(target: Target) -> bool:
@@ -55,19 +41,3 @@ def is_there(target: Target) -> bool:
 
 def _saying(answer: Any) -> Callable[..., Any]:
     return lambda *_, **__: answer
-
-
-def prefer(tile: Tile) -> None:
-    """Of all templates of a product, which nobody can measure here, the nearest to this tile."""
-
-    def times(choices: list[Any]) -> dict[Any, float]:
-        return {choice: _distance(choice, tile) for choice in choices}
-
-    AlgorithmSelectorCache.make_benchmark_fn = _saying(times)  # type: ignore[method-assign]
-
-
-def _distance(choice: Any, tile: Tile) -> float:
-    shape = ast.literal_eval(str(choice.info_dict().get("tile_shape", "()")))
-    if len(shape) != len(tile):
-        return 0.0
-    return sum(abs(log2(a / b)) for a, b in zip(shape, tile, strict=True))
