@@ -19,13 +19,14 @@ from kernelite.harness.verdict import Failed, Reason, Timing
 from kernelite.kernels.backends import backend
 from kernelite.kernels.kernel import Kernel
 from kernelite.problems.demands import Policy
-from kernelite.problems.problem import Signature
+from kernelite.problems.problem import Signature, flat_tensors
 from kernelite.problems.tensors import TensorSpec, specs
 
 if TYPE_CHECKING:
     from kernelite.harness.judge import Judge
 
 
+LARGEST_EMULATED = 1 << 13  # elements of the inputs
 SPARE_BYTES = 1 << 16  # for the guards around tensors (`harness.guards`)
 
 
@@ -83,8 +84,23 @@ class Job:
 
     @property
     def cases(self) -> Cases:
-        """The inputs and answers of the problem; of a small one where all is slow."""
-        return self.judge.small_cases if self.emulated else self.judge.cases
+        """The inputs and answers of the problem; of a small one where all is slow.
+
+        Raises:
+            Lost: all is slow, and the kernel takes no sizes but large ones.
+        """
+        if not self.emulated:
+            return self.judge.cases
+        if not self.kernel.fixed_sizes:
+            return self.judge.small_cases
+        inputs = flat_tensors(self.judge.cases.instance.inputs)
+        if (count := sum(tensor.numel() for tensor in inputs)) > LARGEST_EMULATED:
+            raise Lost(
+                Reason.UNSUPPORTED,
+                f"it is for the problem's own sizes alone, and {count:,} elements are too many"
+                " to emulate",
+            )
+        return self.judge.cases
 
     def build(self) -> Path:
         """The kernel's artefact, built in its cage or found in the cache.

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from kernelite.problems.problem import Signature
 
+#: A comment of its own in a source that is for the problem's own sizes and no others.
+FIXED_SIZES = "sizes: the problem's own"
 Allocate = Callable[[TensorSpec], "torch.Tensor"]
 
 
@@ -34,6 +36,11 @@ class Kernel:
     def id(self) -> str:
         """First 12 hex digits of the SHA-256 of backend and source."""
         return sha256(f"{self.backend}\n{self.source}".encode()).hexdigest()[:12]
+
+    @property
+    def fixed_sizes(self) -> bool:
+        """Whether the source says that it is for the problem's own sizes alone."""
+        return f"# {FIXED_SIZES}" in self.source.splitlines()
 
 
 class BuildFailed(Exception):

@@ -19,6 +19,22 @@ from kernelite.kernels.templates import Choice, Choices, Plan
 from kernelite.problems.problem import Problem
 
 
+class NoPlans(tuple[Plan, ...]):
+    """No plans from a proposer that knows such problems.
+
+    Attributes:
+        reason: Why there are none for this one; for a user to read.
+    """
+
+    reason: str
+
+    def __new__(cls, reason: str) -> NoPlans:
+        """An empty tuple with a reason."""
+        made = super().__new__(cls)
+        made.reason = reason
+        return made
+
+
 @runtime_checkable
 class Proposer(Protocol):
     """One source of candidates."""

@@ -6,17 +6,11 @@ Only graphs that Inductor computes with its own loops: a call into a library
 
 from __future__ import annotations
 
-import json
-import os
-import signal
-import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
 
 from kernelite.agent.proposers import Fixed
-from kernelite.kernels.cache import cache_folder
+from kernelite.agent.proposers._inductor_process import ask
 from kernelite.kernels.kernel import Kernel
 from kernelite.kernels.targets import Target
 from kernelite.kernels.templates import Plan
@@ -35,31 +29,12 @@ class Inductor:
         """See `agent.proposers.Proposer`."""
         if target is not None:
             return []
-        answer = _ask(json.dumps(asdict(problem)))
-        if "source" not in answer:
+        answer = ask(WORKER, asdict(problem), TIMEOUT_S)
+        if answer is None or "source" not in answer:
             return []
         count = answer["kernels"]
         label = f"inductor ({count} kernel{'s' if count != 1 else ''})"
         return [Fixed(label, Kernel("cpp", answer["source"]))]
-
-
-def _ask(request: str) -> dict[str, Any]:
-    """The worker's answer; empty if it dies or takes too long."""
-    own = {"TORCHINDUCTOR_CACHE_DIR": str(cache_folder("inductor")),
-           "TORCHINDUCTOR_COMPILE_THREADS": "1"}  # fmt: skip
-    with subprocess.Popen(
-        [sys.executable, "-P", "-m", WORKER], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL, text=True, env={**os.environ, **own}, start_new_session=True,
-    ) as worker:  # fmt: skip
-        try:
-            text, _ = worker.communicate(request, timeout=TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            text = ""
-        finally:
-            if worker.poll() is None:  # its compilers die with it
-                os.killpg(worker.pid, signal.SIGKILL)
-    answer: dict[str, Any] = json.loads(text) if worker.returncode == 0 else {}
-    return answer
 
 
 PROPOSER = Inductor()

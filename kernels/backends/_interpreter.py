@@ -7,6 +7,9 @@ have imported Triton before.  Added to it are
   that a judgement sees many and the same inputs give the same answer;
 - bfloat16: casts round to nearest even, products are of the numbers and not of
   their bit patterns;
+- comparisons of scalars: they give truth values, which can be masks of blocks;
+- reductions by a kernel's own function: pair by pair, as GPUs do, and not in one long chain,
+  whose rounding no GPU has and which took seconds;
 - host code that names a GPU: ``cuda`` means the CPU, and questions about the
   device are answered for a small one.
 """
@@ -184,6 +187,48 @@ def _create_dot(self: Any, a: Any, b: Any, d: Any, precision: Any, imprecise: An
     return interpreter.TensorHandle(product.astype(d.data.dtype), d.dtype.scalar)
 
 
+def _binary_op(self: Any, a: Any, b: Any, operation: Any) -> Any:
+    found = _real_binary_op(self, a, b, operation)
+    if found.data.dtype == np.bool_:
+        return interpreter.TensorHandle(found.data, tl.int1)
+    return found
+
+
+class _Branching(Exception):
+    """A function asks whether something holds for a block, which no GPU could answer."""
+
+
+def _one_truth(self: Any) -> bool:
+    if self.handle.data.size != 1:
+        raise _Branching
+    return bool(self.handle.data)
+
+
+def _generic_reduce(self: Any, inputs: Any) -> Any:
+    """Neighbours in pairs; a function that branches gets its elements one by one."""
+    if self.axis is None:
+        return _real_generic_reduce(self, inputs)
+    truth, tl.core.tensor.__bool__ = tl.core.tensor.__bool__, _one_truth
+    try:
+        while inputs[0].shape[self.axis] > 1:
+            pairs = [_every_second(self, one, start) for start in (0, 1) for one in inputs]
+            found = self.combine_fn.fn(*pairs)
+            inputs = found if isinstance(found, tuple) else (found,)
+    except _Branching:
+        return _real_generic_reduce(self, inputs)
+    finally:
+        tl.core.tensor.__bool__ = truth
+    data = [one.handle.data if self.keep_dims else one.handle.data.squeeze(self.axis)
+            for one in inputs]  # fmt: skip
+    return [self.to_tensor(d, one.dtype) for d, one in zip(data, inputs, strict=True)]
+
+
+def _every_second(self: Any, tensor: Any, start: int) -> Any:
+    places: list[Any] = [slice(None)] * len(tensor.shape)
+    places[self.axis] = slice(start, None, 2)
+    return self.to_tensor(tensor.handle.data[tuple(places)], tensor.dtype)
+
+
 def _tuned(self: Any, *args: Any, **kwargs: Any) -> Any:
     configurations = self.configs
     if len(configurations) > 1:
@@ -199,12 +244,16 @@ def _tuned(self: Any, *args: Any, **kwargs: Any) -> Any:
 try:
     _real_convert_float = interpreter._convert_float
     _real_create_dot = interpreter.InterpreterBuilder.create_dot
+    _real_binary_op = interpreter.InterpreterBuilder.binary_op
+    _real_generic_reduce = interpreter.ReduceOps.generic_reduce
     _real_run = autotuner.Autotuner.run
     _real_launch = interpreter.InterpretedFunction.run
 except AttributeError as error:
     raise MachineError(f"Triton {triton.__version__} is not one that is known here") from error
 interpreter._convert_float = _convert_float
 interpreter.InterpreterBuilder.create_dot = _create_dot
+interpreter.InterpreterBuilder.binary_op = _binary_op
+interpreter.ReduceOps.generic_reduce = _generic_reduce
 autotuner.Autotuner.run = _tuned
 interpreter.InterpretedFunction.run = _launches.counted(_real_launch)
 driver.set_active(_NoDevice())

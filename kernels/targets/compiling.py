@@ -56,7 +56,7 @@ def compiled(
     if target.amd:
         torch.version.hip = ROCM
     try:
-        with pretending(HOME, _properties(target)):
+        with pretending(HOME, properties(target)):
             entry = _at_home(python.entry(python.execute(kernel, path), signature))
             tensors = [look.empty(HOME) for look in arguments]
             entry(tensors)
@@ -124,7 +124,7 @@ def _why_not(build: driver.Build, target: Target, path: Path, said: Path) -> Tro
     return None
 
 
-def _properties(target: Target) -> SimpleNamespace:
+def properties(target: Target) -> SimpleNamespace:
     """As `torch.cuda.get_device_properties` would answer; what is not known is not there."""
     major, minor = target.capability
     made = SimpleNamespace(

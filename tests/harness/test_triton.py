@@ -68,6 +68,35 @@ class ModelNew(torch.nn.Module):
         product[grid](x, w, y, *x.shape, w.shape[1])
         return y
 """
+BRANCHING = """if (a > b) | (a != a):
+        return a
+    else:
+        return b"""
+LARGEST = """
+import torch
+import triton
+import triton.language as tl
+
+
+@triton.jit
+def larger(a, b):
+    {body}
+
+
+@triton.jit
+def largest(x, y, columns, TILE: tl.constexpr):
+    c = tl.arange(0, TILE)
+    row = tl.load(x + tl.program_id(0) * columns + c, c < columns, float("-inf"))
+    tl.store(y + tl.program_id(0), tl.reduce(row, 0, larger))
+
+
+def run(x, w):
+    y, z = x.new_empty(x.shape[0]), x.new_empty(1)
+    x, w = x.contiguous(), w.contiguous()
+    largest[(x.shape[0],)](x, y, x.shape[1], TILE=triton.next_power_of_2(x.shape[1]))
+    largest[(1,)](w, z, w.numel(), TILE=triton.next_power_of_2(w.numel()))
+    return y + z
+"""
 CONFIGS = 'triton.Config({"TILE": 16, "STEP": 16}), triton.Config({"TILE": 32, "STEP": 16})'
 
 
@@ -128,6 +157,13 @@ def test_what_the_interpreter_cannot_tell_is_neither_right_nor_wrong(
     assert "line 18: " in found.log
     with pytest.raises(NotInterpretable):
         backend("triton").build(Kernel("triton", source))
+
+
+@pytest.mark.parametrize("body", ["return tl.where((a > b) | (a != a), a, b)", BRANCHING])
+def test_a_reduction_by_a_function_of_its_own_is_right(server: Server, body: str) -> None:
+    source = LARGEST.replace("{body}", body)
+    verdict = judged(server, source, body="x.amax(-1) + w.amax()")
+    assert verdict.passed, verdict.evaluation
 
 
 def test_a_source_without_a_kernel_is_none(server: Server) -> None:
