@@ -16,12 +16,12 @@ from torch import fx
 
 from kernelite.kernels.cpp_templates._loops_columns import write_columns
 from kernelite.kernels.cpp_templates._loops_emit import Options, RowWriter, indented
-from kernelite.kernels.cpp_templates._loops_lanes import LaneWriter, lane_axis, write_lanes
+from kernelite.kernels.cpp_templates._loops_lanes import LaneWriter, write_lanes
 from kernelite.kernels.cpp_templates._loops_machine import last_level_bytes, vector_bits
 from kernelite.kernels.kernel import Kernel
 from kernelite.kernels.launch import Launch
 from kernelite.kernels.loops.aten import Lowering, input_strides
-from kernelite.kernels.loops.axes import Loops, loops
+from kernelite.kernels.loops.axes import Loops, lane_axis, loops
 from kernelite.kernels.loops.ir import REDUCTIONS, Dag, Unsupported
 from kernelite.kernels.loops.label import label
 from kernelite.kernels.loops.nest import Store, nests, plain
