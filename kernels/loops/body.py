@@ -85,16 +85,16 @@ class Body:
 
     def _defined(self, node: Node, text: str) -> str:
         name = self.fresh("t")
-        plain = text[1:-1] if _wrapped(text) else text
-        self.lines.append(self.language.definition(node, name, plain))
+        self.lines.append(self.language.definition(node, name, bare(text)))
         return name
 
 
-def _wrapped(text: str) -> bool:
-    """Whether the first character's parenthesis closes at the last one."""
+def bare(text: str) -> str:
+    """``text`` without the parentheses around all of it, if there are any."""
     depth = 0
     for position, letter in enumerate(text):
         depth += (letter == "(") - (letter == ")")
         if depth == 0:
-            return position == len(text) - 1 and letter == ")"
-    return False
+            around = letter == ")" and position == len(text) - 1
+            return text[1:-1] if around else text
+    return text

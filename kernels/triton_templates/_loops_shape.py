@@ -1,0 +1,140 @@
+"""How the kernel of a nest is shaped: the parameters that matter, the likely best value first.
+
+Memory bounds all of these kernels, so that what counts is how many bytes are
+under way: a thread has about sixteen elements, whole rows are held in
+registers as long as they fit, and short rows share a program.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from math import prod
+
+from kernelite.kernels.loops.axes import Levels, Loops, lane_axis, reachable
+from kernelite.kernels.loops.ir import Node
+from kernelite.kernels.loops.passes import passes
+from kernelite.kernels.templates import Choice, Choices
+from kernelite.kernels.triton_templates._loops_emit import Tile, power_of_two
+
+Space = dict[str, Sequence[Choice]]
+LONGEST_ROW = 2**15
+"""Columns beyond which no row is held whole."""
+HELD = 2**16
+"""Elements of all tensors together that 512 threads hold in registers."""
+PER_THREAD, THREADS, MOST_WARPS = 16, 32, 16
+PROGRAMS = 528
+"""Four for each processor of the largest GPUs."""
+LEAST_COLUMNS = 4096
+"""Neighbouring columns that are worth a program, or 64 rows of columns."""
+
+
+def kind(nest: Loops) -> str:
+    """``elements`` without reductions, ``lanes`` if memory runs along the rows, else ``rows``."""
+    if nest.elementwise:
+        return "elements"
+    return "rows" if lane_axis(nest) is None else "lanes"
+
+
+def space(nests: Iterable[Loops]) -> Space:
+    """The open parameters of these nests."""
+    found: Space = {}
+    by_kind: dict[str, list[Loops]] = {}
+    for nest in nests:
+        by_kind.setdefault(kind(nest), []).append(nest)
+    if "elements" in by_kind:
+        found |= {"block": (1024, 2048, 4096, 512), "block_warps": (4, 8, 2)}
+    if rows := by_kind.get("rows"):
+        found |= _row_space(rows)
+    if "lanes" in by_kind:
+        found |= {"lanes": (64, 128, 32, 16), "depth": (32, 64, 16, 128), "lane_warps": (4, 8, 2)}
+    if "chunk" in found or "depth" in found:
+        found["stages"] = (1, 2, 3)
+    return found
+
+
+def _row_space(nests: Sequence[Loops]) -> Space:
+    longest = max(map(_longest, nests))
+    fits = all(_longest(nest) * _held(nest) <= HELD for nest in nests)
+    found: Space = {}
+    if longest < 2048:
+        found["row_tile"] = tuple(dict.fromkeys(max(n, longest) for n in (1024, 2048, 512, 4096)))
+    tile = max(longest, 1024)
+    if longest <= LONGEST_ROW:
+        found["whole"] = (fits, not fits) if longest > 1024 else (True,)
+    if longest > 1024:
+        found["chunk"] = (2048, 1024, 4096)
+        tile = tile if fits and longest <= LONGEST_ROW else 4096
+    best = max(1, min(MOST_WARPS, tile // (PER_THREAD * THREADS)))
+    warps = (best, best * 2, best // 2, best * 4)
+    found["row_warps"] = tuple(n for n in warps if 1 <= n <= MOST_WARPS)
+    return found
+
+
+def tile(nest: Loops, chosen: Choices) -> Tile:
+    """The shape of a nest's kernel, which may have smaller tiles than were chosen."""
+    stages = int(chosen.get("stages", 1))
+    match kind(nest):
+        case "elements":
+            return Tile(1, int(chosen["block"]), False, int(chosen["block_warps"]))
+        case "lanes":
+            longest, deep = _longest(nest), int(chosen["depth"])
+            lanes = min(int(chosen["lanes"]), power_of_two(prod(a.size for a in nest.rows)))
+            chunked = longest > deep
+            return Tile(lanes, min(deep, longest), chunked, int(chosen["lane_warps"]), stages)
+    longest, warps = _longest(nest), int(chosen["row_warps"])
+    if longest > LONGEST_ROW or not chosen.get("whole", True):
+        return Tile(1, min(int(chosen["chunk"]), longest), True, warps, stages)
+    rows = max(1, int(chosen.get("row_tile", 0)) // longest)
+    rows = min(rows, power_of_two(prod(axis.size for axis in nest.rows)))
+    return Tile(rows, longest, False, warps)
+
+
+def parts(node: Node, results: int) -> range:
+    """Into how many programs to split a reduction with few results; see `stages.Limits`."""
+    columns = prod(node.args[0].shape[len(node.shape) :])
+    if _runs_along_rows(node):
+        wanted = PROGRAMS // max(1, results // 64)
+        return range(min(wanted, columns // 64), max(wanted // 8, 1), -1)
+    if results > PROGRAMS // 4:
+        return range(0)
+    wanted = PROGRAMS // results
+    return range(min(wanted, columns // LEAST_COLUMNS), max(wanted // 8, 1), -1)
+
+
+def _runs_along_rows(node: Node) -> bool:
+    """Whether memory runs along what ``node`` keeps, not along what it reduces."""
+    kept = len(node.shape)
+    strides = [n.attr[2] for n in _reads(node.args[0]) if len(n.shape) > kept]
+    along = sum(any(s == 1 for s in walk[kept:]) for walk in strides)
+    return sum(any(s == 1 for s in walk[:kept]) for walk in strides) > along
+
+
+def _reads(node: Node) -> Iterator[Node]:
+    return (here for here in reachable([node]) if here.op == "load")
+
+
+def _longest(nest: Loops) -> int:
+    """The longest row, as a power of two."""
+    return max(power_of_two(prod(a.size for a in axes)) for axes in nest.columns.values())
+
+
+def _held(nest: Loops) -> int:
+    """About how many tensors a program holds at once: what several passes read, and one more."""
+    levels, uses = Levels(nest), dict[Node, int]()
+    for step in passes(nest, levels, keep=False):
+        for node in set(_of_pass(step.roots(), levels)):
+            uses[node] = uses.get(node, 0) + 1
+    return 1 + sum(count > 1 for count in uses.values())
+
+
+def _of_pass(roots: Sequence[Node], levels: Levels) -> Iterator[Node]:
+    """The loads that a pass over the columns makes."""
+    seen: set[Node] = set()
+    stack = list(roots)
+    while stack:
+        here = stack.pop()
+        if here not in seen and levels.in_columns(here):
+            seen.add(here)
+            stack += here.args
+            if here.op == "load":
+                yield here

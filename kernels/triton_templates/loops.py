@@ -1,0 +1,153 @@
+"""Rows, columns and elements in Triton: norms, softmax, activations, embeddings, reductions.
+
+Arithmetic: everything here does a few operations for each element that it
+moves, RMSNorm in 16 bits about one per byte, where a GPU does ten and more in
+the same time.  Memory is the bound; the least that must move is every input
+and every output once.  What follows:
+
+- a row that fits a program's registers is read once, whatever its passes; a
+  longer one is walked in runs of columns, again in each pass, from the cache;
+- short rows share a program, so that it has enough bytes under way;
+- where memory runs along what is kept (sums over rows), neighbouring columns
+  stand side by side in a tile and rows are walked;
+- few results of many elements are split over programs: partial results, and a
+  second launch over them.
+
+Which of these a nest needs follows from its shape (`_loops_shape`); how large
+the tiles are, and how many warps, is left open.  The compiler in front of it
+is `kernels.loops`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import prod
+
+import torch
+from torch import fx
+
+from kernelite.kernels.kernel import Kernel
+from kernelite.kernels.loops.aten import Lowering, input_strides
+from kernelite.kernels.loops.axes import Loops, loops
+from kernelite.kernels.loops.ir import Dag, Unsupported
+from kernelite.kernels.loops.label import label
+from kernelite.kernels.loops.nest import Store, nests, plain
+from kernelite.kernels.loops.ops import computed, name_of
+from kernelite.kernels.loops.stages import Limits, Stages
+from kernelite.kernels.templates import Choice, Choices
+from kernelite.kernels.triton_templates._loops_emit import NestWriter
+from kernelite.kernels.triton_templates._loops_shape import parts, space, tile
+from kernelite.kernels.triton_templates._loops_text import helpers, supported
+from kernelite.kernels.triton_templates._source import Work, arithmetic
+from kernelite.problems.cost import graph_cost
+from kernelite.problems.tensors import TensorSpec
+
+LIMITS = Limits(parts, most_elements=2**31, tables=False)
+IMPORTS = "import torch\nimport triton\nimport triton.language as tl"
+
+
+class LoopsTemplate:
+    """Matches graphs of elementwise operators and reductions."""
+
+    def match(self, graph: fx.GraphModule) -> LoopsPlan | None:
+        """See `kernels.templates.Template`."""
+        try:
+            return _plan(graph)
+        except (Unsupported, RecursionError):  # thousands of operators in a chain
+            return None
+
+
+@dataclass(frozen=True, slots=True)
+class LoopsPlan:
+    """See `kernels.templates.Plan`."""
+
+    label: str
+    space: Mapping[str, Sequence[Choice]]
+    work: Work
+    stages: tuple[tuple[Loops, ...], ...]
+    inputs: Mapping[str, TensorSpec]
+    outputs: Mapping[str, TensorSpec]
+    scratch: Mapping[str, TensorSpec]
+
+    def render(self, choices: Choices) -> Kernel:
+        """See `kernels.templates.Plan`."""
+        chosen = {name: values[0] for name, values in self.space.items()} | dict(choices)
+        nests = [nest for stage in self.stages for nest in stage]
+        writers = [NestWriter(nest, tile(nest, chosen), f"kernel{number}")
+                   for number, nest in enumerate(nests)]  # fmt: skip
+        kernels = [writer.text() for writer in writers]
+        heading = "".join(f"# {line}\n" for line in (self._title(), *arithmetic(self.work)))
+        parts = [heading + IMPORTS, *helpers("\n".join(kernels)), *kernels, self._run(writers)]
+        return Kernel("triton", "\n\n\n".join(part.rstrip() for part in parts) + "\n")
+
+    def _title(self) -> str:
+        looks = ", ".join(f"{spec.dtype} {list(spec.shape)}" for spec in self.inputs.values())
+        return f"{self.label}: {looks}"
+
+    def _run(self, writers: Sequence[NestWriter]) -> str:
+        """The function that launches the kernels."""
+        device = f"{next(iter(self.inputs))}.device"
+        lines = [f"def run({', '.join(self.inputs)}):"]
+        for name, spec in (*self.outputs.items(), *self.scratch.items()):
+            contiguous = spec.stride == spec.contiguous_stride
+            made = "empty" if contiguous else "empty_strided"
+            layout = f"{spec.shape}" if contiguous else f"{spec.shape}, {spec.stride}"
+            dtype = f"dtype=torch.{spec.dtype}"
+            lines.append(f"    {name} = torch.{made}({layout}, {dtype}, device={device})")
+        for writer in writers:
+            arguments = ", ".join(writer.arguments)
+            warps = f"num_warps={writer.tile.warps}"
+            lines.append(f"    {writer.name}[({writer.programs},)]({arguments}, {warps})")
+        return "\n".join([*lines, f"    return {', '.join(self.outputs)}"])
+
+
+def _plan(graph: fx.GraphModule) -> LoopsPlan:
+    lowering = Lowering(_strides)
+    results = lowering.graph(graph)
+    (output,) = (node for node in graph.graph.nodes if node.op == "output")
+    stores, outputs = [], {}
+    for index, (node, leaf) in enumerate(zip(results, output.args[0], strict=True)):
+        val = leaf.meta["val"]
+        shape, strides = tuple(map(int, val.shape)), _strides(val)
+        memory, name = name_of(val.dtype), f"out{index}"
+        if strides != input_strides(val):
+            raise Unsupported("an output whose elements share memory")
+        node = lowering.dag.cast(lowering.dag.expand(node, shape), computed(val.dtype))
+        outputs[name] = TensorSpec(shape, strides, memory)
+        if prod(shape):
+            stores.append(Store(name, memory, node, shape, strides))
+    staged, scratch = _staged(lowering.dag, stores)
+    inputs = {n.name: _look(n.meta["val"]) for n in graph.graph.nodes if n.op == "placeholder"}
+    found = [nest for stage in staged for nest in stage]
+    if not inputs or not found:
+        raise Unsupported("nothing to compute, or on no device")
+    for nest in found:
+        supported(nest.order)
+    cost = graph_cost(graph.graph.nodes)
+    work = Work(cost.bytes_fused, cost.flops)
+    return LoopsPlan(label(lowering.names), space(found), work, staged, inputs, outputs, scratch)
+
+
+def _staged(
+    dag: Dag, stores: Sequence[Store]
+) -> tuple[tuple[tuple[Loops, ...], ...], Mapping[str, TensorSpec]]:
+    """The nests of each stage, and the look of what passes between stages."""
+    simple = [part for store in stores for part in plain(dag, store)]
+    stages = Stages(dag, LIMITS)
+    last = [replace(store, node=stages.rewritten(store.node)) for store in simple]
+    found = tuple(
+        tuple(loops(nest) for nest in nests(dag, stage)) for stage in (*stages.found, last)
+    )
+    return found, stages.scratch
+
+
+def _strides(val: torch.Tensor) -> tuple[int, ...]:
+    return tuple(val.stride())
+
+
+def _look(val: torch.Tensor) -> TensorSpec:
+    return TensorSpec(tuple(map(int, val.shape)), _strides(val), name_of(val.dtype))
+
+
+TEMPLATE = LoopsTemplate()
