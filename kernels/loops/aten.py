@@ -7,7 +7,7 @@ decomposed by torch and its parts are looked up.
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -37,16 +37,12 @@ def input_strides(val: torch.Tensor) -> tuple[int, ...]:
 class Lowering:
     """Reads one graph.
 
-    Args:
-        strides: How an input lies in memory.
-
     Attributes:
         dag: The nodes made.
         names: ATen operators met, in order: what the label is made of.
     """
 
-    def __init__(self, strides: Callable[[torch.Tensor], tuple[int, ...]] = input_strides) -> None:
-        self.strides = strides
+    def __init__(self) -> None:
         self.dag = Dag()
         self.ops = Ops(self.dag)
         self.names: list[str] = []
@@ -69,7 +65,7 @@ class Lowering:
             return None
         dtype = computed(val.dtype)
         shape = tuple(map(int, val.shape))
-        return self.dag.load(node.name, dtype, name_of(val.dtype), shape, self.strides(val))
+        return self.dag.load(node.name, dtype, name_of(val.dtype), shape, input_strides(val))
 
     def _run(self, graph: fx.GraphModule, given: Sequence[Any], depth: int) -> list[Any]:
         known: dict[fx.Node, Any] = {}

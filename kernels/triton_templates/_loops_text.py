@@ -91,8 +91,8 @@ def _functions() -> Mapping[str, str]:
     found = {}
     for node in ast.parse(text).body:
         if isinstance(node, ast.FunctionDef):
-            body = ast.get_source_segment(text, node)
-            found[node.name] = f"@triton.jit\n{body}\n"
+            head = "@triton.jit\n" if node.decorator_list else ""
+            found[node.name] = f"{head}{ast.get_source_segment(text, node)}\n"
     return found
 
 

@@ -78,7 +78,8 @@ class LoopsPlan:
                    for number, nest in enumerate(nests)]  # fmt: skip
         kernels = [writer.text() for writer in writers]
         heading = "".join(f"# {line}\n" for line in (self._title(), *arithmetic(self.work)))
-        parts = [heading + IMPORTS, *helpers("\n".join(kernels)), *kernels, self._run(writers)]
+        text = [*kernels, self._run(writers)]
+        parts = [heading + IMPORTS, *helpers("\n".join(text)), *text]
         return Kernel("triton", "\n\n\n".join(part.rstrip() for part in parts) + "\n")
 
     def _title(self) -> str:
@@ -89,6 +90,9 @@ class LoopsPlan:
         """The function that launches the kernels."""
         device = f"{next(iter(self.inputs))}.device"
         lines = [f"def run({', '.join(self.inputs)}):"]
+        used = {name for writer in writers for name in writer.arguments}
+        lines += [f"    {name} = {_laid(name, spec)}"
+                  for name, spec in self.inputs.items() if name in used]  # fmt: skip
         for name, spec in (*self.outputs.items(), *self.scratch.items()):
             contiguous = spec.stride == spec.contiguous_stride
             made = "empty" if contiguous else "empty_strided"
@@ -103,15 +107,15 @@ class LoopsPlan:
 
 
 def _plan(graph: fx.GraphModule) -> LoopsPlan:
-    lowering = Lowering(_strides)
+    lowering = Lowering()
     results = lowering.graph(graph)
     (output,) = (node for node in graph.graph.nodes if node.op == "output")
     stores, outputs = [], {}
     for index, (node, leaf) in enumerate(zip(results, output.args[0], strict=True)):
         val = leaf.meta["val"]
-        shape, strides = tuple(map(int, val.shape)), _strides(val)
+        shape, strides = tuple(map(int, val.shape)), input_strides(val)
         memory, name = name_of(val.dtype), f"out{index}"
-        if strides != input_strides(val):
+        if strides != tuple(val.stride()):
             raise Unsupported("an output whose elements share memory")
         node = lowering.dag.cast(lowering.dag.expand(node, shape), computed(val.dtype))
         outputs[name] = TensorSpec(shape, strides, memory)
@@ -142,12 +146,15 @@ def _staged(
     return found, stages.scratch
 
 
-def _strides(val: torch.Tensor) -> tuple[int, ...]:
-    return tuple(val.stride())
+def _laid(name: str, spec: TensorSpec) -> str:
+    """An argument as the kernels read it, which it nearly always is."""
+    if spec.stride == spec.contiguous_stride:
+        return f"{name}.contiguous()"
+    return f"_laid({name}, {spec.stride})"
 
 
 def _look(val: torch.Tensor) -> TensorSpec:
-    return TensorSpec(tuple(map(int, val.shape)), _strides(val), name_of(val.dtype))
+    return TensorSpec(tuple(map(int, val.shape)), input_strides(val), name_of(val.dtype))
 
 
 TEMPLATE = LoopsTemplate()
