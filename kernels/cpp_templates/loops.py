@@ -9,7 +9,7 @@ refuses.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import prod
 
 from torch import fx
@@ -162,7 +162,7 @@ def _staged(
     """The nests of each stage, and the look of what passes between stages."""
     simple = [part for store in stores for part in plain(dag, store)]
     stages = Stages(dag, Limits(_parts, MOST_ELEMENTS, tables=True))
-    last = [replace(store, node=stages.rewritten(store.node)) for store in simple]
+    last = [stages(store) for store in simple]
     found = tuple(
         tuple(loops(nest) for nest in nests(dag, stage)) for stage in (*stages.found, last)
     )

@@ -9,7 +9,7 @@ dear and the same in every row, which becomes a table.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 from kernelite.kernels.loops.axes import reachable
@@ -50,6 +50,7 @@ class Stages:
 
     def __init__(self, dag: Dag, limits: Limits) -> None:
         self.dag, self.limits = dag, limits
+        self.results = 0
         self.scratch: dict[str, TensorSpec] = {}
         self.found: list[list[Store]] = []
         self.levels: dict[str, int] = {}
@@ -58,13 +59,17 @@ class Stages:
         self.stored: dict[Node, str] = {}
         self.axes: dict[Node, frozenset[int]] = {}
 
-    def rewritten(self, node: Node) -> Node:
-        """``node`` with loads where such values were."""
+    def __call__(self, store: Store) -> Store:
+        """``store`` with loads where such values were."""
+        self.results = prod(store.shape)
+        return replace(store, node=self._rewritten(store.node))
+
+    def _rewritten(self, node: Node) -> Node:
         if node not in self.memo:
             if self.limits.tables and self._is_table(node):
                 self.memo[node] = self._moved(node)
                 return self.memo[node]
-            args = [self.rewritten(arg) for arg in node.args]
+            args = [self._rewritten(arg) for arg in node.args]
             if node.op in REDUCTIONS:
                 self.memo[node] = self._reduction(node, args[0])
             else:
@@ -88,7 +93,7 @@ class Stages:
         node = self.dag.make(node.op, (arg,), node.shape, node.dtype)
         results = prod(node.shape[axis] for axis in depends(node, self.axes))
         halved = self._halved(node, self.limits.parts(node, results))
-        return node if halved is node else self._moved(halved)
+        return halved if halved is node or results >= self.results else self._moved(halved)
 
     def _halved(self, node: Node, wanted: Iterable[int]) -> Node:
         """A reduction of many partial results, which are a stage of their own."""

@@ -17,10 +17,8 @@ from kernelite.kernels.templates import Choice, Choices
 from kernelite.kernels.triton_templates._loops_emit import Tile, power_of_two
 
 Space = dict[str, Sequence[Choice]]
-LONGEST_ROW = 2**15
-"""Columns beyond which no row is held whole."""
-HELD = 2**16
-"""Elements of all tensors together that 512 threads hold in registers."""
+HELD = 128
+"""Elements of all tensors together that a thread holds in registers."""
 PER_THREAD, THREADS, MOST_WARPS = 16, 32, 16
 PROGRAMS = 528
 """Four for each processor of the largest GPUs."""
@@ -54,16 +52,15 @@ def space(nests: Iterable[Loops]) -> Space:
 
 def _row_space(nests: Sequence[Loops]) -> Space:
     longest = max(map(_longest, nests))
-    fits = all(_longest(nest) * _held(nest) <= HELD for nest in nests)
+    fits = any(_fits(nest, MOST_WARPS) for nest in nests)
     found: Space = {}
     if longest < 2048:
         found["row_tile"] = tuple(dict.fromkeys(max(n, longest) for n in (1024, 2048, 512, 4096)))
     tile = max(longest, 1024)
-    if longest <= LONGEST_ROW:
-        found["whole"] = (fits, not fits) if longest > 1024 else (True,)
     if longest > 1024:
+        found |= {"whole": (True, False)} if fits else {}
         found["chunk"] = (2048, 1024, 4096)
-        tile = tile if fits and longest <= LONGEST_ROW else 4096
+        tile = tile if fits else 4096
     best = max(1, min(MOST_WARPS, tile // (PER_THREAD * THREADS)))
     warps = (best, best * 2, best // 2, best * 4)
     found["row_warps"] = tuple(n for n in warps if 1 <= n <= MOST_WARPS)
@@ -82,8 +79,9 @@ def tile(nest: Loops, chosen: Choices) -> Tile:
             chunked = longest > deep
             return Tile(lanes, min(deep, longest), chunked, int(chosen["lane_warps"]), stages)
     longest, warps = _longest(nest), int(chosen["row_warps"])
-    if longest > LONGEST_ROW or not chosen.get("whole", True):
-        return Tile(1, min(int(chosen["chunk"]), longest), True, warps, stages)
+    chunk = int(chosen.get("chunk", longest))
+    if longest > chunk and not (chosen.get("whole") and _fits(nest, warps)):
+        return Tile(1, chunk, True, warps, stages)
     rows = max(1, int(chosen.get("row_tile", 0)) // longest)
     rows = min(rows, power_of_two(prod(axis.size for axis in nest.rows)))
     return Tile(rows, longest, False, warps)
@@ -116,6 +114,12 @@ def _reads(node: Node) -> Iterator[Node]:
 def _longest(nest: Loops) -> int:
     """The longest row, as a power of two."""
     return max(power_of_two(prod(a.size for a in axes)) for axes in nest.columns.values())
+
+
+def _fits(nest: Loops, warps: int) -> bool:
+    """Whether several passes need a row, and so many warps can hold it whole."""
+    held = _held(nest)
+    return held > 1 and _longest(nest) * held <= HELD * THREADS * warps
 
 
 def _held(nest: Loops) -> int:

@@ -21,7 +21,7 @@ is `kernels.loops`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import prod
 
 import torch
@@ -139,7 +139,7 @@ def _staged(
     """The nests of each stage, and the look of what passes between stages."""
     simple = [part for store in stores for part in plain(dag, store)]
     stages = Stages(dag, LIMITS)
-    last = [replace(store, node=stages.rewritten(store.node)) for store in simple]
+    last = [stages(store) for store in simple]
     found = tuple(
         tuple(loops(nest) for nest in nests(dag, stage)) for stage in (*stages.found, last)
     )
