@@ -49,8 +49,8 @@ class Nest:
 def nests(dag: Dag, stores: Iterable[Store]) -> list[Nest]:
     """The loop nests that compute ``stores``, which `plain` has made."""
     found: list[Nest] = []
-    ordered = [_rows_first(dag, store) for store in stores]
-    ranked = [(_row_rank(store.node), store) for store in ordered]
+    ordered = [rows_first(dag, store) for store in stores]
+    ranked = [(row_rank(store.node), store) for store in ordered]
     for rank, store in sorted(ranked, key=lambda pair: pair[0] is None):
         store = store if rank is None else _coarse(dag, store, rank)
         shape = store.node.shape
@@ -197,7 +197,7 @@ def _row_axes(node: Node) -> frozenset[int] | None:
     return found
 
 
-def _rows_first(dag: Dag, store: Store) -> Store:
+def rows_first(dag: Dag, store: Store) -> Store:
     """``store`` with the axes that its reductions change along in front of the others."""
     axes = _row_axes(store.node)
     order = tuple(sorted(range(len(store.shape)), key=lambda axis: axis not in (axes or ())))
@@ -208,7 +208,7 @@ def _rows_first(dag: Dag, store: Store) -> Store:
     return replace(store, node=dag.view(store.node, view), shape=shape, strides=strides)
 
 
-def _row_rank(node: Node) -> int | None:
+def row_rank(node: Node) -> int | None:
     """How many leading axes the reductions in ``node`` need; None if there are none."""
     axes = _row_axes(node)
     return None if axes is None else 1 + max(axes, default=-1)

@@ -8,7 +8,7 @@ dear and the same in every row, which becomes a table.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 
@@ -63,6 +63,13 @@ class Stages:
         """``store`` with loads where such values were."""
         self.results = prod(store.shape)
         return replace(store, node=self._rewritten(store.node))
+
+    def place(self, stores: Sequence[Store], looks: Mapping[str, TensorSpec]) -> None:
+        """A stage of ``stores``; what later ones ask for may read what of them is named here."""
+        placed = [self(store) for store in stores]
+        self.scratch |= looks
+        self.levels |= dict.fromkeys(looks, len(self.found))
+        self.found.append(placed)
 
     def _rewritten(self, node: Node) -> Node:
         if node not in self.memo:

@@ -9,7 +9,7 @@ loops are columns of a single row, which programs share out.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import prod
 
 from kernelite.kernels.loops.axes import MOST_AXES, Axis, Levels, Loops, Shape, lane_axis
@@ -25,27 +25,10 @@ from kernelite.kernels.triton_templates._loops_text import (
     operation,
     supported,
 )
+from kernelite.kernels.triton_templates._loops_tile import Tile, power_of_two
 
 Index = list[tuple[str, Axis]]
-
-
-@dataclass(frozen=True, slots=True)
-class Tile:
-    """How one kernel is shaped.
-
-    Attributes:
-        rows: Rows that a program holds, a power of two; 1 without reductions.
-        columns: Columns that it holds at once, a power of two; of whole rows the longest.
-        chunked: Whether a row is walked in runs of columns.
-        warps: Of a program.
-        stages: Runs of columns that are under way at once.
-    """
-
-    rows: int
-    columns: int
-    chunked: bool
-    warps: int
-    stages: int = 1
+Scopes = dict[Shape, tuple[Body, Index]]
 
 
 class NestWriter:
@@ -68,6 +51,7 @@ class NestWriter:
         self.steps = passes(self.loops, self.levels, keep=False)
         self.row_count = prod(axis.size for axis in self.loops.rows)
         self.flat, self.wide = tile.rows == 1, _wide(self.loops)
+        self.program = f"tl.program_id(0){'.to(tl.int64)' if self.wide else ''}"
         self.scalars: dict[Node, str] = {}
         self.names: dict[str, int] = {}
         self.masks: dict[str, str] = {}
@@ -90,18 +74,21 @@ class NestWriter:
 
     def text(self) -> str:
         """The kernel."""
+        self.write()
+        head = f"@triton.jit\ndef {self.name}({', '.join(self.arguments)}):\n"
+        return head + "\n".join(indented(self.lines)) + "\n"
+
+    def write(self) -> None:
+        """Add the statements of the kernel to its lines."""
         if self.loops.rows:
-            self._rows()
+            rows = self.tile.rows
+            self.rows_from(self.program if self.flat else f"{self.program} * {rows}")
         if self.tile.chunked:
             for step in self.steps:
                 self._walked(step)
         else:
-            self._whole()
-        for store in self.loops.nest.stores:
-            if not in_columns(self.loops, store):
-                self.lines.append(self._stored(store, self.scalar(store.node), []))
-        head = f"@triton.jit\ndef {self.name}({', '.join(self.arguments)}):\n"
-        return head + "\n".join(indented(self.lines)) + "\n"
+            self.passes_over(self.whole_columns())
+        self.row_stores()
 
     def fresh(self, stem: str) -> str:
         """A name that this kernel has not used."""
@@ -117,15 +104,15 @@ class NestWriter:
     def _scalar(self, node: Node) -> str:
         if node.op == "const":
             return literal(node.attr, node.dtype)
-        text = self._leaf(node, []) or operation(node, [self.scalar(arg) for arg in node.args])
+        text = self.leaf(node, []) or operation(node, [self.scalar(arg) for arg in node.args])
         name = self.fresh("v")
         self.lines.append(f"{name} = {bare(text)}")
         return name
 
-    def _rows(self) -> None:
-        """The rows of a program and which of them there are."""
-        program, rows = f"tl.program_id(0){'.to(tl.int64)' if self.wide else ''}", self.tile.rows
-        text = program if self.flat else f"{program} * {rows} + tl.arange(0, {rows})[:, None]"
+    def rows_from(self, start: str) -> None:
+        """The rows from ``start`` on and which of them there are."""
+        rows = self.tile.rows
+        text = start if self.flat else f"{start} + tl.arange(0, {rows})[:, None]"
         self.row_index = self._index("row", text, self.loops.rows, self.lines)
         if self.row_count % rows:
             self._masked("row", self.row_count, self.lines)
@@ -157,32 +144,42 @@ class NestWriter:
         self.masks[name] = f"{name}_inside"
         lines.append(f"{name}_inside = {name} < {size}")
 
-    def _whole(self) -> None:
-        """Every pass over whole rows, which stay in registers."""
-        scopes: dict[Shape, tuple[Body, Index]] = {}
+    def whole_columns(self) -> Scopes:
+        """Where the passes over each kind of columns are computed, for whole rows."""
+        scopes: Scopes = {}
         for context in dict.fromkeys(step.context for step in self.steps):
             axes = self.loops.columns[context]
             width, start = power_of_two(prod(axis.size for axis in axes)), ""
             if self.spread:
                 width = self.tile.columns
-                start = f"tl.program_id(0){'.to(tl.int64)' if self.wide else ''} * {width} + "
+                start = f"{self.program} * {width} + "
             index = self._columns(axes, start, width, self.lines)
             scopes[context] = self._body(index), index
-            scopes[context][0].lines = self.lines
-            roots = [root for step in self.steps if step.context == context
-                     for root in step.roots()]  # fmt: skip
-            scopes[context][0].expect(roots)
+        return scopes
+
+    def passes_over(self, scopes: Scopes) -> None:
+        """Every pass over whole rows, which stay in registers."""
+        for context, (body, _) in scopes.items():
+            body.lines = self.lines
+            body.expect(root for step in self.steps if step.context == context
+                        for root in step.roots())  # fmt: skip
         for step in self.steps:
             body, index = scopes[step.context]
             for node in step.reduces:
                 reduction = self._reduction(node)
-                tile = reduction.operand(body.text(node.args[0]), self._mask(index))
+                tile = reduction.operand(body.text(node.args[0]), self.mask(index))
                 if not tile.isidentifier():
                     self.lines.append(f"{reduction.name}_parts = {bare(tile)}")
                     tile = f"{reduction.name}_parts"
                 self.lines.append(reduction.result(tile))
             for store in step.stores:
-                self.lines.append(self._stored(store, body.text(store.node), index))
+                self.lines.append(self.stored(store, body.text(store.node), index))
+
+    def row_stores(self) -> None:
+        """Add the stores of what does not change along the columns."""
+        for store in self.loops.nest.stores:
+            if not in_columns(self.loops, store):
+                self.lines.append(self.stored(store, self.scalar(store.node), []))
 
     def _walked(self, step: Pass) -> None:
         """One pass, in runs of columns."""
@@ -198,18 +195,18 @@ class NestWriter:
         for node in step.reduces:
             reduction = self._reduction(node)
             self.lines.append(reduction.declared(shape))
-            tile = reduction.operand(body.text(node.args[0]), self._mask(index))
+            tile = reduction.operand(body.text(node.args[0]), self.mask(index))
             body.lines.append(reduction.updated(tile))
             after.append(reduction.result(f"{reduction.name}_parts"))
         for store in step.stores:
-            body.lines.append(self._stored(store, body.text(store.node), index))
+            body.lines.append(self.stored(store, body.text(store.node), index))
         stages = f", num_stages={self.tile.stages}" if self.tile.stages > 1 else ""
         self.lines.append(f"for start in tl.range(0, {size}, {width}{stages}):")
         self.lines += indented([*inside, *body.lines])
         self.lines += after
 
     def _body(self, index: Index) -> Body:
-        leaf = lambda node: self._leaf(node, index)  # noqa: E731
+        leaf = lambda node: self.leaf(node, index)  # noqa: E731
         return Body(TRITON_LANGUAGE, self.levels.in_columns, self.scalar, leaf, self.fresh)
 
     def _reduction(self, node: Node) -> Reduction:
@@ -217,48 +214,44 @@ class NestWriter:
         self.scalars[node] = self.fresh(node.op)
         return Reduction(node, self.scalars[node], self.flat)
 
-    def _leaf(self, node: Node, columns: Index) -> str | None:
+    def leaf(self, node: Node, columns: Index) -> str | None:
         """What is read from memory, or a position; None for what is computed."""
         if node.op not in ("load", "iota"):
             return None
         *name, strides, offset = node.attr
-        walked = self._walks(strides, columns)
-        where = self._place(strides, offset, walked)
+        walked = self.walks(strides, columns)
+        where = self.place(strides, offset, walked)
         if node.op == "iota":
             return f"({where}).to(tl.int32)" if walked else f"tl.full((), {where}, tl.int32)"
-        mask = self._mask(walked)
+        mask = self.mask(walked)
         text = (
             f"tl.load({name[0]} + {where}, {mask}, 0)" if mask else f"tl.load({name[0]} + {where})"
         )
         return from_memory(text, name[1], node.dtype)
 
-    def _stored(self, store: Store, text: str, columns: Index) -> str:
+    def stored(self, store: Store, text: str, columns: Index) -> str:
         """The statement that stores ``text``."""
-        walked = self._walks(store.strides, columns)
-        mask = self._mask(walked)
-        where = self._place(store.strides, store.offset, walked)
+        walked = self.walks(store.strides, columns)
+        mask = self.mask(walked)
+        where = self.place(store.strides, store.offset, walked)
         return f"tl.store({store.name} + {where}, {bare(text)}{', ' if mask else ''}{mask})"
 
-    def _walks(self, strides: Shape, columns: Index) -> Index:
+    def walks(self, strides: Shape, columns: Index) -> Index:
         """The loops along which something of these strides moves."""
         return [(name, axis) for name, axis in (*self.row_index, *columns)
                 if axis.axis < len(strides) and strides[axis.axis]]  # fmt: skip
 
-    def _place(self, strides: Shape, offset: int, walked: Index) -> str:
+    def place(self, strides: Shape, offset: int, walked: Index) -> str:
+        """The element where these loops are, as a term."""
         terms = [name if strides[axis.axis] == 1 else f"{name} * {strides[axis.axis]}"
                  for name, axis in walked]  # fmt: skip
         terms += [str(offset)] if offset or not terms else []
         return terms[0] if len(terms) == 1 and " " not in terms[0] else f"({' + '.join(terms)})"
 
-    def _mask(self, walked: Index) -> str:
+    def mask(self, walked: Index) -> str:
         """Which elements there are where these loops go; empty for all."""
         names = dict.fromkeys(name.partition("_")[0] for name, _ in walked)
         return " & ".join(self.masks[name] for name in names if name in self.masks)
-
-
-def power_of_two(size: int) -> int:
-    """The smallest power of two that is not below ``size``."""
-    return 1 << max(size - 1, 0).bit_length()
 
 
 def indented(lines: Iterable[str]) -> list[str]:

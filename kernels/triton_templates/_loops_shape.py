@@ -14,7 +14,7 @@ from kernelite.kernels.loops.axes import Levels, Loops, lane_axis, reachable
 from kernelite.kernels.loops.ir import Node
 from kernelite.kernels.loops.passes import passes
 from kernelite.kernels.templates import Choice, Choices
-from kernelite.kernels.triton_templates._loops_emit import Tile, power_of_two
+from kernelite.kernels.triton_templates._loops_tile import Partial, Tile, power_of_two
 
 Space = dict[str, Sequence[Choice]]
 HELD = 128
@@ -22,8 +22,14 @@ HELD = 128
 PER_THREAD, THREADS, MOST_WARPS = 16, 32, 16
 PROGRAMS = 528
 """Four for each processor of the largest GPUs."""
-LEAST_COLUMNS = 4096
-"""Neighbouring columns that are worth a program, or 64 rows of columns."""
+LEAST_COLUMNS, LEAST_ROWS = 4096, 256
+"""What is worth a program of its own."""
+
+
+def programs(rows: Sequence[int], columns: Sequence[int]) -> int:
+    """How many programs are to share rows that each of them sums up."""
+    at_once = max(1, 1024 // power_of_two(prod(columns)))
+    return min(PROGRAMS // 2, -(-prod(rows) // at_once))
 
 
 def kind(nest: Loops) -> str:
@@ -52,15 +58,15 @@ def space(nests: Iterable[Loops]) -> Space:
 
 def _row_space(nests: Sequence[Loops]) -> Space:
     longest = max(map(_longest, nests))
-    fits = any(_fits(nest, MOST_WARPS) for nest in nests)
+    whole = any(fits(nest, MOST_WARPS) for nest in nests)
     found: Space = {}
     if longest < 2048:
         found["row_tile"] = tuple(dict.fromkeys(max(n, longest) for n in (1024, 2048, 512, 4096)))
     tile = max(longest, 1024)
     if longest > 1024:
-        found |= {"whole": (True, False)} if fits else {}
+        found |= {"whole": (True, False)} if whole else {}
         found["chunk"] = (2048, 1024, 4096)
-        tile = tile if fits else 4096
+        tile = tile if whole else 4096
     best = max(1, min(MOST_WARPS, tile // (PER_THREAD * THREADS)))
     warps = (best, best * 2, best // 2, best * 4)
     found["row_warps"] = tuple(n for n in warps if 1 <= n <= MOST_WARPS)
@@ -80,7 +86,7 @@ def tile(nest: Loops, chosen: Choices) -> Tile:
             return Tile(lanes, min(deep, longest), chunked, int(chosen["lane_warps"]), stages)
     longest, warps = _longest(nest), int(chosen["row_warps"])
     chunk = int(chosen.get("chunk", longest))
-    if longest > chunk and not (chosen.get("whole") and _fits(nest, warps)):
+    if not sums(nest) and longest > chunk and not (chosen.get("whole") and fits(nest, warps)):
         return Tile(1, chunk, True, warps, stages)
     rows = max(1, int(chosen.get("row_tile", 0)) // longest)
     rows = min(rows, power_of_two(prod(axis.size for axis in nest.rows)))
@@ -92,7 +98,7 @@ def parts(node: Node, results: int) -> range:
     columns = prod(node.args[0].shape[len(node.shape) :])
     if _runs_along_rows(node):
         wanted = PROGRAMS // max(1, results // 64)
-        return range(min(wanted, columns // 64), max(wanted // 8, 1), -1)
+        return range(min(wanted, columns // LEAST_ROWS), max(wanted // 8, 1), -1)
     if results > PROGRAMS // 4:
         return range(0)
     wanted = PROGRAMS // results
@@ -116,9 +122,14 @@ def _longest(nest: Loops) -> int:
     return max(power_of_two(prod(a.size for a in axes)) for axes in nest.columns.values())
 
 
-def _fits(nest: Loops, warps: int) -> bool:
+def sums(nest: Loops) -> int:
+    """How many sums over rows its programs take."""
+    return sum(isinstance(store, Partial) for store in nest.nest.stores)
+
+
+def fits(nest: Loops, warps: int) -> bool:
     """Whether several passes need a row, and so many warps can hold it whole."""
-    held = _held(nest)
+    held = _held(nest) + sums(nest)
     return held > 1 and _longest(nest) * held <= HELD * THREADS * warps
 
 

@@ -37,8 +37,11 @@ from kernelite.kernels.loops.ops import computed, name_of
 from kernelite.kernels.loops.stages import Limits, Stages
 from kernelite.kernels.templates import Choice, Choices
 from kernelite.kernels.triton_templates._loops_emit import NestWriter
-from kernelite.kernels.triton_templates._loops_shape import parts, space, tile
+from kernelite.kernels.triton_templates._loops_join import with_elements, with_partial_sums
+from kernelite.kernels.triton_templates._loops_shape import parts, space, sums, tile
+from kernelite.kernels.triton_templates._loops_sum import SummingWriter
 from kernelite.kernels.triton_templates._loops_text import helpers, supported
+from kernelite.kernels.triton_templates._loops_tile import Tile
 from kernelite.kernels.triton_templates._source import Work, arithmetic
 from kernelite.problems.cost import graph_cost
 from kernelite.problems.tensors import TensorSpec
@@ -74,8 +77,7 @@ class LoopsPlan:
         """See `kernels.templates.Plan`."""
         chosen = {name: values[0] for name, values in self.space.items()} | dict(choices)
         nests = [nest for stage in self.stages for nest in stage]
-        writers = [NestWriter(nest, tile(nest, chosen), f"kernel{number}")
-                   for number, nest in enumerate(nests)]  # fmt: skip
+        writers = [_writer(nest, tile(nest, chosen), number) for number, nest in enumerate(nests)]
         kernels = [writer.text() for writer in writers]
         heading = "".join(f"# {line}\n" for line in (self._title(), *arithmetic(self.work)))
         text = [*kernels, self._run(writers)]
@@ -104,6 +106,11 @@ class LoopsPlan:
             warps = f"num_warps={writer.tile.warps}"
             lines.append(f"    {writer.name}[({writer.programs},)]({arguments}, {warps})")
         return "\n".join([*lines, f"    return {', '.join(self.outputs)}"])
+
+
+def _writer(nest: Loops, shape: Tile, number: int) -> NestWriter:
+    kind = SummingWriter if sums(nest) else NestWriter
+    return kind(nest, shape, f"kernel{number}")
 
 
 def _plan(graph: fx.GraphModule) -> LoopsPlan:
@@ -139,9 +146,10 @@ def _staged(
     """The nests of each stage, and the look of what passes between stages."""
     simple = [part for store in stores for part in plain(dag, store)]
     stages = Stages(dag, LIMITS)
-    last = [stages(store) for store in simple]
+    last = [stages(store) for store in with_partial_sums(dag, simple, stages)]
     found = tuple(
-        tuple(loops(nest) for nest in nests(dag, stage)) for stage in (*stages.found, last)
+        tuple(loops(nest) for nest in nests(dag, stage))
+        for stage in with_elements(dag, (*stages.found, last))
     )
     return found, stages.scratch
 
