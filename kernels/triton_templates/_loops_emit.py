@@ -52,6 +52,7 @@ class NestWriter:
         self.row_count = prod(axis.size for axis in self.loops.rows)
         self.flat, self.wide = tile.rows == 1, _wide(self.loops)
         self.program = f"tl.program_id(0){'.to(tl.int64)' if self.wide else ''}"
+        self.stages = f", num_stages={tile.stages}" if tile.stages > 1 else ""
         self.scalars: dict[Node, str] = {}
         self.names: dict[str, int] = {}
         self.masks: dict[str, str] = {}
@@ -200,8 +201,7 @@ class NestWriter:
             after.append(reduction.result(f"{reduction.name}_parts"))
         for store in step.stores:
             body.lines.append(self.stored(store, body.text(store.node), index))
-        stages = f", num_stages={self.tile.stages}" if self.tile.stages > 1 else ""
-        self.lines.append(f"for start in tl.range(0, {size}, {width}{stages}):")
+        self.lines.append(f"for start in tl.range(0, {size}, {width}{self.stages}):")
         self.lines += indented([*inside, *body.lines])
         self.lines += after
 

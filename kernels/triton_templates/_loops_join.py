@@ -18,15 +18,18 @@ from kernelite.kernels.loops.ir import REDUCTIONS, Dag, Node, Unsupported
 from kernelite.kernels.loops.nest import Store, nests, row_rank, rows_first
 from kernelite.kernels.loops.stages import Stages
 from kernelite.kernels.loops.views import Permute, Reshape, Select, reshaped_strides
-from kernelite.kernels.triton_templates._loops_shape import MOST_WARPS, fits, programs
+from kernelite.kernels.triton_templates._loops_shape import MOST_WARPS, fits, sharing
 from kernelite.kernels.triton_templates._loops_tile import Partial
 from kernelite.problems.tensors import TensorSpec
 
 
-def with_partial_sums(dag: Dag, stores: Sequence[Store], stages: Stages) -> list[Store]:
+def with_partial_sums(
+    dag: Dag, stores: Sequence[Store], stages: Stages, programs: int
+) -> list[Store]:
     """The stores that are left when sums over rows are taken where the rows are held.
 
-    What holds the rows becomes a stage of its own, with the sums of each program.
+    ``programs`` share the rows, or fewer if there are not so many.  What
+    holds the rows becomes a stage of its own, with the sums of each program.
     """
     left = list(stores)
     for host in stores:
@@ -36,7 +39,7 @@ def with_partial_sums(dag: Dag, stores: Sequence[Store], stages: Stages) -> list
         sums = dict(_sums(dag, [store for store in left if store is not host], host, rank))
         if not sums:
             continue
-        count = programs(host.shape[:rank], host.shape[rank:])
+        count = min(programs, sharing(host.shape[:rank], host.shape[rank:]))
         partials, found, looks = list[Store](), dict[Node, Node](), dict[str, TensorSpec]()
         for number, (node, summed) in enumerate(sums.items()):
             name = f"{host.name}_part{number}"

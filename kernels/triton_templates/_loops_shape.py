@@ -22,14 +22,16 @@ HELD = 128
 PER_THREAD, THREADS, MOST_WARPS = 16, 32, 16
 PROGRAMS = 528
 """Four for each processor of the largest GPUs."""
+FEWEST_ROWS = 4
+"""Tiles of rows that a program sums up before it stores as many sums."""
 LEAST_COLUMNS, LEAST_ROWS = 4096, 256
 """What is worth a program of its own."""
 
 
-def programs(rows: Sequence[int], columns: Sequence[int]) -> int:
-    """How many programs are to share rows that each of them sums up."""
+def sharing(rows: Sequence[int], columns: Sequence[int]) -> int:
+    """How many programs at most are to share rows that each of them sums up."""
     at_once = max(1, 1024 // power_of_two(prod(columns)))
-    return min(PROGRAMS // 2, -(-prod(rows) // at_once))
+    return -(-prod(rows) // (FEWEST_ROWS * at_once))
 
 
 def kind(nest: Loops) -> str:
@@ -51,7 +53,7 @@ def space(nests: Iterable[Loops]) -> Space:
         found |= _row_space(rows)
     if "lanes" in by_kind:
         found |= {"lanes": (64, 128, 32, 16), "depth": (32, 64, 16, 128), "lane_warps": (4, 8, 2)}
-    if "chunk" in found or "depth" in found:
+    if {"chunk", "depth", "programs"} & set(found):
         found["stages"] = (1, 2, 3)
     return found
 
@@ -67,8 +69,11 @@ def _row_space(nests: Sequence[Loops]) -> Space:
         found |= {"whole": (True, False)} if whole else {}
         found["chunk"] = (2048, 1024, 4096)
         tile = tile if whole else 4096
-    best = max(1, min(MOST_WARPS, tile // (PER_THREAD * THREADS)))
-    warps = (best, best * 2, best // 2, best * 4)
+    few = max(1, min(MOST_WARPS, tile // (PER_THREAD * THREADS)))
+    warps = (few, few * 2, few // 2, few * 4)
+    if any(map(sums, nests)):
+        best = PROGRAMS // 2 * max(1, min(4, 4096 // longest))
+        found["programs"] = (best, best * 2, best // 2)
     found["row_warps"] = tuple(n for n in warps if 1 <= n <= MOST_WARPS)
     return found
 
@@ -90,7 +95,7 @@ def tile(nest: Loops, chosen: Choices) -> Tile:
         return Tile(1, chunk, True, warps, stages)
     rows = max(1, int(chosen.get("row_tile", 0)) // longest)
     rows = min(rows, power_of_two(prod(axis.size for axis in nest.rows)))
-    return Tile(rows, longest, False, warps)
+    return Tile(rows, longest, False, warps, stages)
 
 
 def parts(node: Node, results: int) -> range:

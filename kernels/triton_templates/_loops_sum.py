@@ -35,7 +35,8 @@ class SummingWriter(NestWriter):
         self.row_stores()
         rows = self.tile.rows
         start = self.program if self.flat else f"{self.program} * {rows}"
-        before.append(f"for first in tl.range({start}, {self.row_count}, {self.programs * rows}):")
+        bounds = f"{start}, {self.row_count}, {self.programs * rows}{self.stages}"
+        before.append(f"for first in tl.range({bounds}):")
         self.lines = before + indented(self.lines)
         ((_, index),) = scopes.values()
         self.lines += [self._stored_sum(store, index) for store in self.partials]

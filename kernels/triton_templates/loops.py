@@ -38,7 +38,7 @@ from kernelite.kernels.loops.stages import Limits, Stages
 from kernelite.kernels.templates import Choice, Choices
 from kernelite.kernels.triton_templates._loops_emit import NestWriter
 from kernelite.kernels.triton_templates._loops_join import with_elements, with_partial_sums
-from kernelite.kernels.triton_templates._loops_shape import parts, space, sums, tile
+from kernelite.kernels.triton_templates._loops_shape import PROGRAMS, parts, space, sums, tile
 from kernelite.kernels.triton_templates._loops_sum import SummingWriter
 from kernelite.kernels.triton_templates._loops_text import helpers, supported
 from kernelite.kernels.triton_templates._loops_tile import Tile
@@ -62,25 +62,41 @@ class LoopsTemplate:
 
 
 @dataclass(frozen=True, slots=True)
+class Computed:
+    """The outputs of a graph, as expressions without concatenations."""
+
+    dag: Dag
+    stores: tuple[Store, ...]
+
+    def nests(self, programs: int) -> tuple[list[Loops], Mapping[str, TensorSpec]]:
+        """The nests in the order in which they run, and the look of what passes between them."""
+        stages = Stages(self.dag, LIMITS)
+        rest = with_partial_sums(self.dag, self.stores, stages, programs)
+        last = [stages(store) for store in rest]
+        staged = with_elements(self.dag, (*stages.found, last))
+        found = [loops(nest) for stage in staged for nest in nests(self.dag, stage)]
+        return found, stages.scratch
+
+
+@dataclass(frozen=True, slots=True)
 class LoopsPlan:
     """See `kernels.templates.Plan`."""
 
     label: str
     space: Mapping[str, Sequence[Choice]]
     work: Work
-    stages: tuple[tuple[Loops, ...], ...]
+    computed: Computed
     inputs: Mapping[str, TensorSpec]
     outputs: Mapping[str, TensorSpec]
-    scratch: Mapping[str, TensorSpec]
 
     def render(self, choices: Choices) -> Kernel:
         """See `kernels.templates.Plan`."""
         chosen = {name: values[0] for name, values in self.space.items()} | dict(choices)
-        nests = [nest for stage in self.stages for nest in stage]
+        nests, scratch = self.computed.nests(int(chosen.get("programs", PROGRAMS)))
         writers = [_writer(nest, tile(nest, chosen), number) for number, nest in enumerate(nests)]
         kernels = [writer.text() for writer in writers]
         heading = "".join(f"# {line}\n" for line in (self._title(), *arithmetic(self.work)))
-        text = [*kernels, self._run(writers)]
+        text = [*kernels, self._run(writers, scratch)]
         parts = [heading + IMPORTS, *helpers("\n".join(text)), *text]
         return Kernel("triton", "\n\n\n".join(part.rstrip() for part in parts) + "\n")
 
@@ -88,14 +104,14 @@ class LoopsPlan:
         looks = ", ".join(f"{spec.dtype} {list(spec.shape)}" for spec in self.inputs.values())
         return f"{self.label}: {looks}"
 
-    def _run(self, writers: Sequence[NestWriter]) -> str:
+    def _run(self, writers: Sequence[NestWriter], scratch: Mapping[str, TensorSpec]) -> str:
         """The function that launches the kernels."""
         device = f"{next(iter(self.inputs))}.device"
         lines = [f"def run({', '.join(self.inputs)}):"]
         used = {name for writer in writers for name in writer.arguments}
         lines += [f"    {name} = {_laid(name, spec)}"
                   for name, spec in self.inputs.items() if name in used]  # fmt: skip
-        for name, spec in (*self.outputs.items(), *self.scratch.items()):
+        for name, spec in (*self.outputs.items(), *scratch.items()):
             contiguous = spec.stride == spec.contiguous_stride
             made = "empty" if contiguous else "empty_strided"
             layout = f"{spec.shape}" if contiguous else f"{spec.shape}, {spec.stride}"
@@ -128,30 +144,16 @@ def _plan(graph: fx.GraphModule) -> LoopsPlan:
         outputs[name] = TensorSpec(shape, strides, memory)
         if prod(shape):
             stores.append(Store(name, memory, node, shape, strides))
-    staged, scratch = _staged(lowering.dag, stores)
+    everything = Computed(lowering.dag, tuple(p for s in stores for p in plain(lowering.dag, s)))
+    found, _ = everything.nests(PROGRAMS)
     inputs = {n.name: _look(n.meta["val"]) for n in graph.graph.nodes if n.op == "placeholder"}
-    found = [nest for stage in staged for nest in stage]
     if not inputs or not found:
         raise Unsupported("nothing to compute, or on no device")
     for nest in found:
         supported(nest.order)
     cost = graph_cost(graph.graph.nodes)
     work = Work(cost.bytes_fused, cost.flops)
-    return LoopsPlan(label(lowering.names), space(found), work, staged, inputs, outputs, scratch)
-
-
-def _staged(
-    dag: Dag, stores: Sequence[Store]
-) -> tuple[tuple[tuple[Loops, ...], ...], Mapping[str, TensorSpec]]:
-    """The nests of each stage, and the look of what passes between stages."""
-    simple = [part for store in stores for part in plain(dag, store)]
-    stages = Stages(dag, LIMITS)
-    last = [stages(store) for store in with_partial_sums(dag, simple, stages)]
-    found = tuple(
-        tuple(loops(nest) for nest in nests(dag, stage))
-        for stage in with_elements(dag, (*stages.found, last))
-    )
-    return found, stages.scratch
+    return LoopsPlan(label(lowering.names), space(found), work, everything, inputs, outputs)
 
 
 def _laid(name: str, spec: TensorSpec) -> str:
