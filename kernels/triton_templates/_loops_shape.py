@@ -24,6 +24,8 @@ PROGRAMS = 528
 """Four for each processor of the largest GPUs."""
 FEWEST_ROWS = 4
 """Tiles of rows that a program sums up before it stores as many sums."""
+FEW_ROWS = 132
+"""Results up to which their reductions are split, if each walks along memory."""
 LEAST_COLUMNS, LEAST_ROWS = 4096, 256
 """What is worth a program of its own."""
 
@@ -102,12 +104,12 @@ def parts(node: Node, results: int) -> range:
     """Into how many programs to split a reduction with few results; see `stages.Limits`."""
     columns = prod(node.args[0].shape[len(node.shape) :])
     if _runs_along_rows(node):
-        wanted = PROGRAMS // max(1, results // 64)
-        return range(min(wanted, columns // LEAST_ROWS), max(wanted // 8, 1), -1)
-    if results > PROGRAMS // 4:
-        return range(0)
-    wanted = PROGRAMS // results
-    return range(min(wanted, columns // LEAST_COLUMNS), max(wanted // 8, 1), -1)
+        most = min(PROGRAMS // max(1, results // 64), columns // LEAST_ROWS)
+    else:
+        most = (
+            min(PROGRAMS // max(1, results), columns // LEAST_COLUMNS) if results <= FEW_ROWS else 0
+        )
+    return range(most, max(most // 4, 1), -1)
 
 
 def _runs_along_rows(node: Node) -> bool:

@@ -33,8 +33,8 @@ class Model(torch.nn.Module):
         self, x: torch.Tensor, weight: torch.Tensor, grad: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         grouped = (x.shape[0], self.groups, x.shape[1] // self.groups, -1)
-        hidden, above = x.float().view(grouped), grad.float().view(grouped)
-        slope = above * weight.float().view(1, self.groups, -1, 1)
+        hidden, above = x.float().reshape(grouped), grad.float().reshape(grouped)
+        slope = above * weight.float().reshape(1, self.groups, -1, 1)
         centred = hidden - hidden.mean((2, 3), keepdim=True)
         scale = torch.rsqrt(centred.square().mean((2, 3), keepdim=True) + 1e-5)
         normal = centred * scale
@@ -43,7 +43,7 @@ class Model(torch.nn.Module):
         into_weight = (above * normal).sum((0, 3)).flatten()
         into_bias = above.sum((0, 3)).flatten()
         kind = x.dtype
-        return into_x.view(x.shape).to(kind), into_weight.to(kind), into_bias.to(kind)
+        return into_x.reshape(x.shape).to(kind), into_weight.to(kind), into_bias.to(kind)
 
 
 def get_inputs(
