@@ -1,9 +1,9 @@
 """One loop nest as one Triton kernel.
 
-A program holds a tile of rows and columns: whole rows where they fit, so that
-what several passes need is read once, and otherwise one run of columns after
-another in each pass.  A tile of one row has one axis.  Without reductions all
-loops are columns of a single row, which programs share out.
+A program holds a tile of whole rows, so that what several passes need is read
+once; where rows are too long it is `_loops_walk` that writes the kernel.  A
+tile of one row has one axis.  Without reductions all loops are columns of a
+single row, which programs share out.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from kernelite.kernels.loops.axes import MOST_AXES, Axis, Levels, Loops, Shape, 
 from kernelite.kernels.loops.body import Body, bare
 from kernelite.kernels.loops.ir import Node
 from kernelite.kernels.loops.nest import Store
-from kernelite.kernels.loops.passes import Pass, in_columns, passes
+from kernelite.kernels.loops.passes import in_columns, passes
 from kernelite.kernels.triton_templates._loops_reduce import Reduction
 from kernelite.kernels.triton_templates._loops_text import (
     TRITON_LANGUAGE,
@@ -81,15 +81,15 @@ class NestWriter:
 
     def write(self) -> None:
         """Add the statements of the kernel to its lines."""
+        self.own_rows()
+        self.passes_over(self.whole_columns())
+        self.row_stores()
+
+    def own_rows(self) -> None:
+        """The rows that are this program's, if there are several."""
         if self.loops.rows:
             rows = self.tile.rows
             self.rows_from(self.program if self.flat else f"{self.program} * {rows}")
-        if self.tile.chunked:
-            for step in self.steps:
-                self._walked(step)
-        else:
-            self.passes_over(self.whole_columns())
-        self.row_stores()
 
     def fresh(self, stem: str) -> str:
         """A name that this kernel has not used."""
@@ -118,7 +118,7 @@ class NestWriter:
         if self.row_count % rows:
             self._masked("row", self.row_count, self.lines)
 
-    def _columns(self, axes: Sequence[Axis], start: str, width: int, lines: list[str]) -> Index:
+    def columns_from(self, start: str, axes: Sequence[Axis], width: int, lines: list[str]) -> Index:
         """Columns from ``start`` on, and which of them there are."""
         arange = f"tl.arange(0, {width})" + ("" if self.flat else "[None, :]")
         arange += ".to(tl.int64)" if self.wide else ""
@@ -154,8 +154,8 @@ class NestWriter:
             if self.spread:
                 width = self.tile.columns
                 start = f"{self.program} * {width} + "
-            index = self._columns(axes, start, width, self.lines)
-            scopes[context] = self._body(index), index
+            index = self.columns_from(start, axes, width, self.lines)
+            scopes[context] = self.body(index), index
         return scopes
 
     def passes_over(self, scopes: Scopes) -> None:
@@ -167,7 +167,7 @@ class NestWriter:
         for step in self.steps:
             body, index = scopes[step.context]
             for node in step.reduces:
-                reduction = self._reduction(node)
+                reduction = self.reduction(node)
                 tile = reduction.operand(body.text(node.args[0]), self.mask(index))
                 if not tile.isidentifier():
                     self.lines.append(f"{reduction.name}_parts = {bare(tile)}")
@@ -182,34 +182,12 @@ class NestWriter:
             if not in_columns(self.loops, store):
                 self.lines.append(self.stored(store, self.scalar(store.node), []))
 
-    def _walked(self, step: Pass) -> None:
-        """One pass, in runs of columns."""
-        axes = self.loops.columns[step.context]
-        size = prod(axis.size for axis in axes)
-        width = min(self.tile.columns, power_of_two(size))
-        shape = f"[{width}]" if self.flat else f"[{self.tile.rows}, {width}]"
-        inside: list[str] = []
-        index = self._columns(axes, "start + ", width, inside)
-        body = self._body(index)
-        body.expect(step.roots())
-        after = []
-        for node in step.reduces:
-            reduction = self._reduction(node)
-            self.lines.append(reduction.declared(shape))
-            tile = reduction.operand(body.text(node.args[0]), self.mask(index))
-            body.lines.append(reduction.updated(tile))
-            after.append(reduction.result(f"{reduction.name}_parts"))
-        for store in step.stores:
-            body.lines.append(self.stored(store, body.text(store.node), index))
-        self.lines.append(f"for start in tl.range(0, {size}, {width}{self.stages}):")
-        self.lines += indented([*inside, *body.lines])
-        self.lines += after
-
-    def _body(self, index: Index) -> Body:
+    def body(self, index: Index) -> Body:
+        """Where a pass over these columns is computed."""
         leaf = lambda node: self.leaf(node, index)  # noqa: E731
         return Body(TRITON_LANGUAGE, self.levels.in_columns, self.scalar, leaf, self.fresh)
 
-    def _reduction(self, node: Node) -> Reduction:
+    def reduction(self, node: Node) -> Reduction:
         """The texts of ``node``; its result is known by a name from now on."""
         self.scalars[node] = self.fresh(node.op)
         return Reduction(node, self.scalars[node], self.flat)

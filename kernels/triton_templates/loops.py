@@ -42,6 +42,7 @@ from kernelite.kernels.triton_templates._loops_shape import PROGRAMS, parts, spa
 from kernelite.kernels.triton_templates._loops_sum import SummingWriter
 from kernelite.kernels.triton_templates._loops_text import helpers, supported
 from kernelite.kernels.triton_templates._loops_tile import Tile
+from kernelite.kernels.triton_templates._loops_walk import WalkingWriter
 from kernelite.kernels.triton_templates._source import Work, arithmetic
 from kernelite.problems.cost import graph_cost
 from kernelite.problems.tensors import TensorSpec
@@ -125,8 +126,10 @@ class LoopsPlan:
 
 
 def _writer(nest: Loops, shape: Tile, number: int) -> NestWriter:
-    kind = SummingWriter if sums(nest) else NestWriter
-    return kind(nest, shape, f"kernel{number}")
+    name = f"kernel{number}"
+    if sums(nest):
+        return SummingWriter(nest, shape, name)
+    return (WalkingWriter if shape.chunked else NestWriter)(nest, shape, name)
 
 
 def _plan(graph: fx.GraphModule) -> LoopsPlan:
