@@ -130,6 +130,10 @@ class NestWriter:
 
     def _index(self, name: str, text: str, axes: Sequence[Axis], lines: list[str]) -> Index:
         lines.append(f"{name} = {text}")
+        return self.index_from(name, axes, lines)
+
+    def index_from(self, name: str, axes: Sequence[Axis], lines: list[str]) -> Index:
+        """An index for each of ``axes``, all of which ``name`` counts, the last one fastest."""
         if len(axes) == 1:
             return [(name, axes[0])]
         divisor, found = 1, list[tuple[str, Axis]]()

@@ -69,7 +69,7 @@ def _row_space(nests: Sequence[Loops]) -> Space:
     tile = max(longest, 1024)
     if longest > 1024:
         found |= {"whole": (True, False)} if whole else {}
-        found["chunk"] = (2048, 1024, 4096)
+        found["chunk"] = (4096, 2048, 8192)
         tile = tile if whole else 4096
     few = max(1, min(MOST_WARPS, tile // (PER_THREAD * THREADS)))
     warps = (few, few * 2, few // 2, few * 4)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from math import prod
 
+from kernelite.kernels.loops.axes import Axis
 from kernelite.kernels.loops.body import Body
 from kernelite.kernels.loops.ir import Node
 from kernelite.kernels.loops.passes import Pass
@@ -31,12 +32,13 @@ class WalkingWriter(NestWriter):
 
     def _walk(self, step: Pass, sums: Sequence[Node]) -> None:
         """One pass, with ``sums`` of exponentials less the greatest values that it finds."""
-        axes = self.loops.columns[step.context]
+        outer, axes = _nested(self.loops.columns[step.context], self.tile.columns)
         size = prod(axis.size for axis in axes)
         width = min(self.tile.columns, power_of_two(size))
         shape = f"[{width}]" if self.flat else f"[{self.tile.rows}, {width}]"
-        inside: list[str] = []
-        index = self.columns_from("start + ", axes, width, inside)
+        around, inside = list[str](), list[str]()
+        index = self.index_from("block", outer, around) if outer else []
+        index += self.columns_from("start + ", axes, width, inside)
         body = self.body(index)
         body.expect(step.roots())
         after = list[str]()
@@ -45,9 +47,12 @@ class WalkingWriter(NestWriter):
             after += self._reduced(node, here, body, index, shape)
         for store in step.stores:
             body.lines.append(self.stored(store, body.text(store.node), index))
-        self.lines.append(f"for start in tl.range(0, {size}, {width}{self.stages}):")
-        self.lines += indented([*inside, *body.lines])
-        self.lines += after
+        loop = [f"for start in tl.range(0, {size}, {width}{self.stages}):"]
+        loop += indented([*inside, *body.lines])
+        if outer:
+            blocks = prod(axis.size for axis in outer)
+            loop = [f"for block in tl.range(0, {blocks}):", *indented([*around, *loop])]
+        self.lines += loop + after
 
     def _reduced(
         self, node: Node, sums: Sequence[Node], body: Body, index: Index, shape: str
@@ -75,6 +80,11 @@ class WalkingWriter(NestWriter):
             after.append(total.result(f"{total.name}_parts"))
         body.lines.append(f"{parts} = {top}_new")
         return after
+
+
+def _nested(axes: Sequence[Axis], width: int) -> tuple[Sequence[Axis], Sequence[Axis]]:
+    """The loops around runs of columns, and those whose columns make runs: the last if it can."""
+    return (axes[:-1], axes[-1:]) if axes[-1].size >= width else ((), axes)
 
 
 def _finite(name: str) -> str:
