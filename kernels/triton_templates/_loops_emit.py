@@ -23,7 +23,9 @@ from kernelite.kernels.triton_templates._loops_text import (
     from_memory,
     literal,
     operation,
+    read_at,
     supported,
+    write_at,
 )
 from kernelite.kernels.triton_templates._loops_tile import Tile, power_of_two
 
@@ -205,18 +207,14 @@ class NestWriter:
         where = self.place(strides, offset, walked)
         if node.op == "iota":
             return f"({where}).to(tl.int32)" if walked else f"tl.full((), {where}, tl.int32)"
-        mask = self.mask(walked)
-        text = (
-            f"tl.load({name[0]} + {where}, {mask}, 0)" if mask else f"tl.load({name[0]} + {where})"
-        )
+        text = read_at(name[0], where, self.mask(walked))
         return from_memory(text, name[1], node.dtype)
 
     def stored(self, store: Store, text: str, columns: Index) -> str:
         """The statement that stores ``text``."""
         walked = self.walks(store.strides, columns)
-        mask = self.mask(walked)
         where = self.place(store.strides, store.offset, walked)
-        return f"tl.store({store.name} + {where}, {bare(text)}{', ' if mask else ''}{mask})"
+        return write_at(store.name, where, text, self.mask(walked))
 
     def walks(self, strides: Shape, columns: Index) -> Index:
         """The loops along which something of these strides moves."""

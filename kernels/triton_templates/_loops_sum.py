@@ -5,6 +5,7 @@ from __future__ import annotations
 from kernelite.kernels.loops.ir import Node
 from kernelite.kernels.loops.nest import Store, depends
 from kernelite.kernels.triton_templates._loops_emit import Index, NestWriter, Scopes, indented
+from kernelite.kernels.triton_templates._loops_text import write_at
 from kernelite.kernels.triton_templates._loops_tile import Partial
 
 
@@ -69,5 +70,4 @@ class SummingWriter(NestWriter):
         text = text if self.flat else f"tl.sum({text}, axis=0, keep_dims=True)"
         size = 1 + sum((axis.size - 1) * store.strides[axis.axis] for _, axis in walked)
         where = f"({self.program} * {size} + {self.place(store.strides, 0, walked)})"
-        mask = self.mask(walked)
-        return f"tl.store({store.name} + {where}, {text}{', ' if mask else ''}{mask})"
+        return write_at(store.name, where, text, self.mask(walked))

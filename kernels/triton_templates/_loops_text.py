@@ -9,7 +9,7 @@ from functools import cache
 from math import isinf, isnan
 from pathlib import Path
 
-from kernelite.kernels.loops.body import Language
+from kernelite.kernels.loops.body import Language, bare
 from kernelite.kernels.loops.ir import Node, Unsupported
 
 HELPERS = Path(__file__).with_name("_loops_body.py")
@@ -77,6 +77,16 @@ def operation(node: Node, operands: Sequence[str]) -> str:
 def definition(node: Node, name: str, text: str) -> str:
     """The statement that defines ``name``."""
     return f"{name} = {text}"
+
+
+def read_at(name: str, where: str, mask: str) -> str:
+    """Elements of an argument; 0 where the mask, if there is one, has none."""
+    return f"tl.load({name} + {where}, {mask}, 0)" if mask else f"tl.load({name} + {where})"
+
+
+def write_at(name: str, where: str, text: str, mask: str) -> str:
+    """The statement that stores ``text`` where the mask, if there is one, allows it."""
+    return f"tl.store({name} + {where}, {bare(text)}{f', {mask}' if mask else ''})"
 
 
 def from_memory(text: str, memory: str, dtype: str) -> str:

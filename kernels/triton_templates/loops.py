@@ -38,6 +38,7 @@ from kernelite.kernels.loops.stages import Limits, Stages
 from kernelite.kernels.templates import Choice, Choices
 from kernelite.kernels.triton_templates._loops_emit import NestWriter
 from kernelite.kernels.triton_templates._loops_join import with_elements, with_partial_sums
+from kernelite.kernels.triton_templates._loops_pairs import PairWriter, has_pairs
 from kernelite.kernels.triton_templates._loops_shape import PROGRAMS, parts, space, sums, tile
 from kernelite.kernels.triton_templates._loops_sum import SummingWriter
 from kernelite.kernels.triton_templates._loops_text import helpers, supported
@@ -129,6 +130,8 @@ def _writer(nest: Loops, shape: Tile, number: int) -> NestWriter:
     name = f"kernel{number}"
     if sums(nest):
         return SummingWriter(nest, shape, name)
+    if has_pairs(nest):
+        return PairWriter(nest, shape, name)
     return (WalkingWriter if shape.chunked else NestWriter)(nest, shape, name)
 
 

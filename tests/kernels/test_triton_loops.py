@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -171,6 +170,22 @@ def test_a_row_longer_than_a_block_is_walked_in_chunks(server: Server) -> None:
     assert verdict.passed, verdict.evaluation
 
 
+def test_the_sum_of_exponentials_follows_the_maximum_in_one_pass(server: Server) -> None:
+    body = "torch.softmax(x * 20, -1), torch.log_softmax(x, 0)"
+    problem = Problem("softmax", PROBLEM.format(body=body, shape="3, 300"))
+    small: dict[str, Choice] = {"chunk": 64, "whole": False, "lanes": 32, "depth": 2}
+    source = planned(problem).render(small).source
+    assert source.count("in tl.range(0, 300, 64):") == 2
+    verdict = judged(server, problem, EVERY_STAGE, **small)
+    assert verdict.passed, verdict.evaluation
+
+
+def test_interleaved_pairs_are_read_and_stored_as_runs_of_memory() -> None:
+    problem = workload("rotary_interleaved", "large_2x32x1024x128_float16")
+    source = planned(problem).render({}).source
+    assert source.count("tl.load(in0 ") == source.count("tl.store(out0 ") == 1
+
+
 def test_few_long_rows_are_split_over_programs(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -218,7 +233,7 @@ def test_extremes_and_logic_over_rows_and_columns(server: Server) -> None:
     assert verdict.passed, verdict.evaluation
 
 
-def test_a_transposed_input_is_read_where_it_lies(server: Server, tmp_path: Path) -> None:
+def test_a_transposed_input_is_read_where_it_lies(server: Server) -> None:
     source = PROBLEM.format(body="torch.softmax(x, -1)", shape="30, 20")
     problem = Problem("transposed", source.replace("30, 20)]", "30, 20).mT]"))
     assert "row + column0 * 20" in planned(problem).render({}).source
