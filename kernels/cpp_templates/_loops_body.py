@@ -1,15 +1,14 @@
-"""C++ of expressions: literals, operands, and the statements of one loop body."""
+"""C++ of expressions: literals, operands, operators."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from math import isinf, isnan
 
+from kernelite.kernels.loops.body import Language
 from kernelite.kernels.loops.ir import RANKS, Node
 from kernelite.kernels.loops.ops import MEMORY
 
-LONGEST = 60
 CXX: Mapping[str, str] = {
     "add": "({} + {})", "sub": "({} - {})", "mul": "({} * {})", "div": "({} / {})",
     "neg": "(-{})", "not": "(!{})", "and": "({} & {})", "or": "({} | {})", "xor": "({} ^ {})",
@@ -63,62 +62,14 @@ def to_memory(text: str, dtype: str, memory: str) -> str:
     return text if stored == dtype else f"static_cast<{stored}>({text})"
 
 
-class Body:
-    """Statements that compute nodes in one scope, each node once.
-
-    Args:
-        outside: C++ of a node that is computed before this scope; None if it belongs here.
-        leaf: C++ of what this scope reads from memory; None for what it computes.
-        fresh: Makes a new variable name from a stem.
-    """
-
-    def __init__(
-        self,
-        outside: Callable[[Node], str | None],
-        leaf: Callable[[Node], str | None],
-        fresh: Callable[[str], str],
-    ) -> None:
-        self.outside, self.leaf, self.fresh = outside, leaf, fresh
-        self.lines: list[str] = []
-        self.known: dict[Node, str] = {}
-        self.uses: Counter[Node] = Counter()
-
-    def expect(self, roots: Iterable[Node]) -> None:
-        """Count uses below ``roots``, so that what is used once needs no variable."""
-        stack = list(roots)
-        self.uses.update(stack)
-        seen: set[Node] = set(stack)
-        while stack:
-            here = stack.pop()
-            if self.outside(here) is not None or self.leaf(here) is not None:
-                continue
-            self.uses.update(here.args)
-            stack += [arg for arg in set(here.args) if arg not in seen]
-            seen.update(here.args)
-
-    def text(self, node: Node) -> str:
-        """C++ that is the value of ``node``; statements it needs are added to the lines."""
-        if node not in self.known:
-            self.known[node] = self._text(node)
-        return self.known[node]
-
-    def _text(self, node: Node) -> str:
-        if (found := self.outside(node)) is not None:
-            return found
-        text = self.leaf(node) or CXX[node.op].format(*(self.text(arg) for arg in node.args))
-        if self.uses[node] <= 1 and len(text) <= LONGEST:
-            return text
-        name = self.fresh("t")
-        plain = text[1:-1] if _wrapped(text) else text
-        self.lines.append(f"const {node.dtype} {name} = {plain};")
-        return name
+def operation(node: Node, operands: Sequence[str]) -> str:
+    """A pointwise node as an expression."""
+    return CXX[node.op].format(*operands)
 
 
-def _wrapped(text: str) -> bool:
-    """Whether the first character's parenthesis closes at the last one."""
-    depth = 0
-    for position, letter in enumerate(text):
-        depth += (letter == "(") - (letter == ")")
-        if depth == 0:
-            return position == len(text) - 1 and letter == ")"
-    return False
+def definition(node: Node, name: str, text: str) -> str:
+    """The statement that defines ``name``."""
+    return f"const {node.dtype} {name} = {text};"
+
+
+CPP = Language(operation, definition)

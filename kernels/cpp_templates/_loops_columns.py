@@ -5,9 +5,10 @@ from __future__ import annotations
 from math import prod
 
 from kernelite.kernels.cpp_templates._loops_accumulate import Accumulator
-from kernelite.kernels.cpp_templates._loops_body import Body, from_memory, to_memory
+from kernelite.kernels.cpp_templates._loops_body import CPP, from_memory, to_memory
 from kernelite.kernels.cpp_templates._loops_emit import RowWriter, indented
 from kernelite.kernels.loops.axes import Axis, Shape
+from kernelite.kernels.loops.body import Body
 from kernelite.kernels.loops.ir import Node
 from kernelite.kernels.loops.nest import Store
 from kernelite.kernels.loops.ops import cost
@@ -108,18 +109,18 @@ class _PassWriter:
         ]
 
     def _body(self, index: Index) -> list[str]:
-        body = Body(self.writer.scalar, lambda node: self._leaf(node, index), self.writer.fresh)
+        writer = self.writer
+        body = Body(
+            CPP, writer.levels.in_columns, writer.scalar,
+            lambda node: self._leaf(node, index), writer.fresh,
+        )  # fmt: skip
         body.expect(self._expected())
         for node in self._buffered():
             buffer = self.writer.buffer(self.step.context, node)
             body.lines.append(f"{buffer}[{self._linear(index)}] = {body.text(node)};")
         for accumulator in self.accumulators:
             node = accumulator.node.args[0]
-            text = body.text(node)
-            if accumulator.repeats and not text.isidentifier():
-                name = self.writer.fresh("t")
-                body.lines.append(f"const {node.dtype} {name} = {text};")
-                text = body.known[node] = name
+            text = body.named(node) if accumulator.repeats else body.text(node)
             body.lines += accumulator.updates(text)
         for store in self.step.stores:
             if not self.writer.streams(store):

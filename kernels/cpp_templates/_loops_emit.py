@@ -126,10 +126,8 @@ class RowWriter:
                  for i, axis in self.row_index if strides[axis.axis]]  # fmt: skip
         return "".join(terms) + (f" + {offset}" if offset else "")
 
-    def scalar(self, node: Node) -> str | None:
-        """C++ of a node that does not change along the columns; None if it does."""
-        if self.levels.in_columns(node):
-            return None
+    def scalar(self, node: Node) -> str:
+        """C++ of a node that does not change along the columns."""
         if node not in self.scalars:
             self.scalars[node] = self.compute(node)
         return self.scalars[node]

@@ -10,9 +10,10 @@ from __future__ import annotations
 from math import prod
 
 from kernelite.kernels.cpp_templates._loops_accumulate import Accumulator
-from kernelite.kernels.cpp_templates._loops_body import CXX, Body, from_memory, to_memory
+from kernelite.kernels.cpp_templates._loops_body import CPP, CXX, from_memory, to_memory
 from kernelite.kernels.cpp_templates._loops_emit import Options, RowWriter, indented
-from kernelite.kernels.loops.axes import Axis, Levels, Loops, Shape
+from kernelite.kernels.loops.axes import Axis, Loops, Shape
+from kernelite.kernels.loops.body import Body
 from kernelite.kernels.loops.ir import REDUCTIONS, Node
 from kernelite.kernels.loops.nest import Store, depends
 from kernelite.kernels.loops.passes import Pass, in_columns, kept_before
@@ -20,17 +21,6 @@ from kernelite.kernels.loops.passes import Pass, in_columns, kept_before
 Index = list[tuple[str, Axis]]
 RUN = 512
 """Columns that one float sums up before the sum joins the total."""
-
-
-def lane_axis(loops: Loops) -> Axis | None:
-    """The row loop along which memory runs; None where columns or nothing does."""
-    levels = Levels(loops)
-    loads = [n for n in loops.order if n.op == "load" and levels.in_columns(n)]
-    inner = {axes[-1].axis for axes in loops.columns.values() if axes}
-    along = sum(any(n.attr[2][a] == 1 for a in inner if a < len(n.shape)) for n in loads)
-    counted = [(sum(n.attr[2][axis.axis] == 1 for n in loads), axis) for axis in loops.rows]
-    best, axis = max(counted, key=lambda pair: pair[0], default=(0, None))
-    return axis if not loops.elementwise and best > along else None
 
 
 class LaneWriter(RowWriter):
@@ -171,8 +161,9 @@ def _body(
 ) -> list[str]:
     kept = frozenset(kept_before(writer.steps, step))
     body = Body(
-        writer.scalar, lambda node: writer.leaf(node, index, kept, step.context), writer.fresh
-    )
+        CPP, writer.levels.in_columns, writer.scalar,
+        lambda node: writer.leaf(node, index, kept, step.context), writer.fresh,
+    )  # fmt: skip
     keeps = [node for node in step.keeps if node not in kept]
     stored = [store.node for store in step.stores]
     body.expect([*keeps, *(a.node.args[0] for a in accumulators), *stored])
@@ -181,11 +172,7 @@ def _body(
         body.lines.append(f"{buffer}[{writer.place(index)}] = {body.text(node)};")
     for accumulator in accumulators:
         node = accumulator.node.args[0]
-        text = body.text(node)
-        if accumulator.repeats and not text.isidentifier():
-            name = writer.fresh("t")
-            body.lines.append(f"const {node.dtype} {name} = {text};")
-            text = body.known[node] = name
+        text = body.named(node) if accumulator.repeats else body.text(node)
         body.lines += accumulator.updates(text)
     for store in step.stores:
         body.lines.append(writer.target(store, index, body.text(store.node)))

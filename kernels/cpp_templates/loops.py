@@ -9,24 +9,24 @@ refuses.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import prod
 
 from torch import fx
 
 from kernelite.kernels.cpp_templates._loops_columns import write_columns
 from kernelite.kernels.cpp_templates._loops_emit import Options, RowWriter, indented
-from kernelite.kernels.cpp_templates._loops_lanes import LaneWriter, lane_axis, write_lanes
+from kernelite.kernels.cpp_templates._loops_lanes import LaneWriter, write_lanes
 from kernelite.kernels.cpp_templates._loops_machine import last_level_bytes, vector_bits
 from kernelite.kernels.kernel import Kernel
 from kernelite.kernels.launch import Launch
 from kernelite.kernels.loops.aten import Lowering, input_strides
-from kernelite.kernels.loops.axes import Loops, loops
-from kernelite.kernels.loops.ir import REDUCTIONS, Dag, Unsupported
+from kernelite.kernels.loops.axes import Loops, lane_axis, loops
+from kernelite.kernels.loops.ir import REDUCTIONS, Dag, Node, Unsupported
 from kernelite.kernels.loops.label import label
 from kernelite.kernels.loops.nest import Store, nests, plain
 from kernelite.kernels.loops.ops import MEMORY, computed, cost, name_of
-from kernelite.kernels.loops.stages import Stages
+from kernelite.kernels.loops.stages import Limits, Stages
 from kernelite.kernels.templates import Choice, Choices
 from kernelite.problems.tensors import TensorSpec
 
@@ -35,6 +35,10 @@ SERIAL_NS = 12_000
 ELEMENT_NS, OPERATION_NS = 0.05, 0.03
 """Time per element for memory and for one vector instruction, as measured in cache."""
 ENTRY = "kernel"
+FEW_RESULTS, MANY_ELEMENTS = 8, 2**16
+"""A reduction to so few of so many would leave threads idle."""
+MOST_ELEMENTS = 2**17
+"""Of one intermediate result: they live on the caller's stack."""
 
 
 class LoopsTemplate:
@@ -157,12 +161,18 @@ def _staged(
 ) -> tuple[tuple[tuple[Loops, ...], ...], Mapping[str, TensorSpec]]:
     """The nests of each stage, and the look of what passes between stages."""
     simple = [part for store in stores for part in plain(dag, store)]
-    stages = Stages(dag)
-    last = [replace(store, node=stages.rewritten(store.node)) for store in simple]
+    stages = Stages(dag, Limits(_parts, MOST_ELEMENTS, tables=True))
+    last = [stages(store) for store in simple]
     found = tuple(
         tuple(loops(nest) for nest in nests(dag, stage)) for stage in (*stages.found, last)
     )
     return found, stages.scratch
+
+
+def _parts(node: Node, results: int) -> range:
+    """See `Limits`."""
+    columns = prod(node.args[0].shape[len(node.shape) :])
+    return range(1024 if results <= FEW_RESULTS and columns >= MANY_ELEMENTS else 0, 15, -1)
 
 
 def _space(

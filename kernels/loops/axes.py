@@ -121,3 +121,14 @@ class Levels:
             changes = own or any([self.in_rows(arg) for arg in node.args])
             self.outer[node] = changes and not self.in_columns(node)
         return self.outer[node]
+
+
+def lane_axis(loops: Loops) -> Axis | None:
+    """The row loop along which memory runs; None where columns or nothing does."""
+    levels = Levels(loops)
+    loads = [n for n in loops.order if n.op == "load" and levels.in_columns(n)]
+    inner = {axes[-1].axis for axes in loops.columns.values() if axes}
+    along = sum(any(n.attr[2][a] == 1 for a in inner if a < len(n.shape)) for n in loads)
+    counted = [(sum(n.attr[2][axis.axis] == 1 for n in loads), axis) for axis in loops.rows]
+    best, axis = max(counted, key=lambda pair: pair[0], default=(0, None))
+    return axis if not loops.elementwise and best > along else None

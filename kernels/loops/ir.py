@@ -136,8 +136,13 @@ class Dag:
             try:
                 self.views[asked] = self._view(node, view, behind)
             except Unsupported:
-                if behind or not isinstance(view, Reshape) or not merges(node.shape, view.sizes):
+                if behind or not isinstance(view, Reshape):
                     raise
+                if not merges(node.shape, view.sizes):
+                    finer = refined(node.shape, view.sizes)
+                    if finer == view.sizes:
+                        raise
+                    node = self.view(node, Reshape(finer))
                 self.views[asked] = self.make("merge", (node,), view.sizes, node.dtype)
         return self.views[asked]
 
@@ -232,6 +237,24 @@ def merges(fine: tuple[int, ...], coarse: tuple[int, ...]) -> bool:
         if run != size:
             return False
     return all(size == 1 for size in fine[axis:])
+
+
+def refined(one: tuple[int, ...], other: tuple[int, ...]) -> tuple[int, ...]:
+    """The fewest axes that both shapes, which have as many elements, are merged from.
+
+    Raises:
+        Unsupported: there are none.
+    """
+    found, ones, others = list[int](), list(reversed(one)), list(reversed(other))
+    while ones and others:
+        left, right = ones.pop(), others.pop()
+        small = min(left, right)
+        if not small or max(left, right) % small:
+            raise Unsupported(f"a reshape of {one} to {other}")
+        found.append(small)
+        ones += [left // small] if left > small else []
+        others += [right // small] if right > small else []
+    return tuple(found)
 
 
 def _quiet(shape: Sequence[int], strides: Sequence[int]) -> tuple[int, ...]:

@@ -49,9 +49,10 @@ class Nest:
 def nests(dag: Dag, stores: Iterable[Store]) -> list[Nest]:
     """The loop nests that compute ``stores``, which `plain` has made."""
     found: list[Nest] = []
-    ordered = [_rows_first(dag, store) for store in stores]
-    ranked = [(_row_rank(store.node), store) for store in ordered]
+    ordered = [rows_first(dag, store) for store in stores]
+    ranked = [(row_rank(store.node), store) for store in ordered]
     for rank, store in sorted(ranked, key=lambda pair: pair[0] is None):
+        store = store if rank is None else _coarse(dag, store, rank)
         shape = store.node.shape
         rows = shape if rank is None else shape[:rank]
         home = next((n for n in found if _fits(n, shape, rank)), None)
@@ -68,6 +69,23 @@ def _fits(nest: Nest, shape: Shape, rank: int | None) -> bool:
     if rank is not None:
         return nest.rows == shape[:rank]
     return shape[: len(nest.rows)] == nest.rows and bool(nest.rows)
+
+
+def _coarse(dag: Dag, store: Store, rank: int) -> Store:
+    """``store`` with columns, the axes from ``rank`` on, joined wherever all operands allow it."""
+    for axis in reversed(range(rank + 1, len(store.shape))):
+        shape, strides = store.shape, store.strides
+        if strides[axis - 1] != strides[axis] * shape[axis]:
+            continue
+        joined = (*shape[: axis - 1], shape[axis - 1] * shape[axis], *shape[axis + 1 :])
+        try:
+            node = dag.view(store.node, Reshape(joined))
+        except Unsupported:
+            continue
+        if not _find(node, "merge"):
+            strides = strides[: axis - 1] + strides[axis:]
+            store = replace(store, node=node, shape=joined, strides=strides)
+    return store
 
 
 def plain(dag: Dag, store: Store) -> Iterator[Store]:
@@ -179,7 +197,7 @@ def _row_axes(node: Node) -> frozenset[int] | None:
     return found
 
 
-def _rows_first(dag: Dag, store: Store) -> Store:
+def rows_first(dag: Dag, store: Store) -> Store:
     """``store`` with the axes that its reductions change along in front of the others."""
     axes = _row_axes(store.node)
     order = tuple(sorted(range(len(store.shape)), key=lambda axis: axis not in (axes or ())))
@@ -190,7 +208,7 @@ def _rows_first(dag: Dag, store: Store) -> Store:
     return replace(store, node=dag.view(store.node, view), shape=shape, strides=strides)
 
 
-def _row_rank(node: Node) -> int | None:
+def row_rank(node: Node) -> int | None:
     """How many leading axes the reductions in ``node`` need; None if there are none."""
     axes = _row_axes(node)
     return None if axes is None else 1 + max(axes, default=-1)

@@ -8,24 +8,36 @@ dear and the same in every row, which becomes a table.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from math import prod
 
 from kernelite.kernels.loops.axes import reachable
 from kernelite.kernels.loops.ir import REDUCTIONS, Dag, Node, Unsupported
 from kernelite.kernels.loops.nest import Store, depends
 from kernelite.kernels.loops.ops import cost
-from kernelite.kernels.loops.views import Reshape, Select
+from kernelite.kernels.loops.views import Permute, Reshape, Select
 from kernelite.problems.tensors import TensorSpec
 
 MEMORY = {"float": "float32", "double": "float64", "int64_t": "int64", "int": "int32",
           "bool": "bool"}  # fmt: skip
-FEW_RESULTS = 8
-MANY_ELEMENTS = 2**16
-PARTS = 1024
 ROWS_PER_TABLE = 16
 DEAR = 8.0
-MOST_ELEMENTS = 2**17
-"""Of one intermediate result: they live on the caller's stack."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """When a value is worth a stage; a language and its machine decide.
+
+    Attributes:
+        parts: Into how many parts a reduction, of so many results, may be split, best first.
+        most_elements: Of one intermediate result.
+        tables: Whether what is dear and the same in every row becomes one.
+    """
+
+    parts: Callable[[Node, int], Iterable[int]]
+    most_elements: int
+    tables: bool
 
 
 class Stages:
@@ -36,8 +48,9 @@ class Stages:
         found: Stores that compute them, stage by stage.
     """
 
-    def __init__(self, dag: Dag) -> None:
-        self.dag = dag
+    def __init__(self, dag: Dag, limits: Limits) -> None:
+        self.dag, self.limits = dag, limits
+        self.results = 0
         self.scratch: dict[str, TensorSpec] = {}
         self.found: list[list[Store]] = []
         self.levels: dict[str, int] = {}
@@ -46,13 +59,24 @@ class Stages:
         self.stored: dict[Node, str] = {}
         self.axes: dict[Node, frozenset[int]] = {}
 
-    def rewritten(self, node: Node) -> Node:
-        """``node`` with loads where such values were."""
+    def __call__(self, store: Store) -> Store:
+        """``store`` with loads where such values were."""
+        self.results = prod(store.shape)
+        return replace(store, node=self._rewritten(store.node))
+
+    def place(self, stores: Sequence[Store], looks: Mapping[str, TensorSpec]) -> None:
+        """A stage of ``stores``; what later ones ask for may read what of them is named here."""
+        placed = [self(store) for store in stores]
+        self.scratch |= looks
+        self.levels |= dict.fromkeys(looks, len(self.found))
+        self.found.append(placed)
+
+    def _rewritten(self, node: Node) -> Node:
         if node not in self.memo:
-            if self._is_table(node):
+            if self.limits.tables and self._is_table(node):
                 self.memo[node] = self._moved(node)
                 return self.memo[node]
-            args = [self.rewritten(arg) for arg in node.args]
+            args = [self._rewritten(arg) for arg in node.args]
             if node.op in REDUCTIONS:
                 self.memo[node] = self._reduction(node, args[0])
             else:
@@ -66,7 +90,7 @@ class Stages:
         entries = prod(node.shape[axis] for axis in axes)
         return (
             len(node.shape) - 1 in axes
-            and entries <= min(MOST_ELEMENTS, prod(node.shape) // ROWS_PER_TABLE)
+            and entries <= min(self.limits.most_elements, prod(node.shape) // ROWS_PER_TABLE)
             and cost(node, {}) >= DEAR
             and not any(here.op in REDUCTIONS for here in reachable([node]))
         )
@@ -75,24 +99,26 @@ class Stages:
         arg = self._without_inner(arg, len(node.shape))
         node = self.dag.make(node.op, (arg,), node.shape, node.dtype)
         results = prod(node.shape[axis] for axis in depends(node, self.axes))
-        columns = prod(arg.shape[len(node.shape) :])
-        if results > FEW_RESULTS or columns < MANY_ELEMENTS:
-            return node
-        return self._moved(self._halved(node, arg))
+        halved = self._halved(node, self.limits.parts(node, results))
+        return halved if halved is node or results >= self.results else self._moved(halved)
 
-    def _halved(self, node: Node, arg: Node) -> Node:
+    def _halved(self, node: Node, wanted: Iterable[int]) -> Node:
         """A reduction of many partial results, which are a stage of their own."""
-        rank, shape = len(node.shape), arg.shape
-        total = prod(shape[rank:])
-        parts = next((p for p in range(PARTS, 15, -1) if total % p == 0), 1)
+        (arg,), rank = node.args, len(node.shape)
+        total = prod(arg.shape[rank:])
+        parts = next((p for p in wanted if total % p == 0), 1)
+        if parts == 1:
+            return node
         try:
-            split = self.dag.view(arg, Reshape((*shape[:rank], parts, total // parts)))
+            split = self.dag.view(arg, Reshape((*arg.shape[:rank], parts, total // parts)))
         except Unsupported:
             return node
-        if parts == 1 or split.op == "merge":
+        if split.op == "merge":
             return node
-        inner = self.dag.reduce(node.op, split, [rank + 1])
-        return self.dag.reduce(node.op, self._moved(inner), [rank])
+        inner = self.dag.view(
+            self.dag.reduce(node.op, split, [rank + 1]), Permute((rank, *range(rank)))
+        )
+        return self.dag.reduce(node.op, self._moved(inner), [0])
 
     def _without_inner(self, arg: Node, rank: int) -> Node:
         """``arg`` with loads for reductions that differ from column to column."""
@@ -130,7 +156,7 @@ class Stages:
 
     def _store(self, small: Node) -> str:
         """The name of a new intermediate result, to be stored one stage after what it reads."""
-        if prod(small.shape) > MOST_ELEMENTS:
+        if prod(small.shape) > self.limits.most_elements:
             raise Unsupported("an intermediate result this large")
         name, memory = f"scratch{len(self.scratch)}", MEMORY[small.dtype]
         spec = TensorSpec(small.shape, (), memory)

@@ -156,6 +156,14 @@ def test_group_norm_reduces_over_channels_and_space() -> None:
     check(nn.GroupNorm(2, 6), [random(2, 6, 4, 5)])
 
 
+def test_a_reshape_may_split_one_axis_and_join_two_others() -> None:
+    def function(model: Model, x: Tensor) -> Tensor:
+        grouped = x.reshape(2, 2, 3, 20)
+        return (grouped - grouped.mean((2, 3), keepdim=True)).reshape(x.shape)
+
+    check(Model(function), [random(2, 6, 4, 5)])
+
+
 def test_reductions_over_an_inner_axis_put_neighbouring_rows_in_lanes() -> None:
     model = Model(lambda m, x: (F.softmax(x, 1), x.sum(1), x.amax(1)))
     check(model, [random(3, 700, 70)])
