@@ -150,8 +150,8 @@ def _masked(scores: Scores, mask: fx.Node, shape: tuple[int, ...]) -> Scores | N
     found = source(mask)
     if found is None:
         return None
-    found = found.at(found.layout.expanded(shape))
-    return found and with_mask(scores, found.computed(("choose", found.term, 0.0, -inf)))
+    added = replace(found, layout=found.layout.expanded(shape))
+    return with_mask(scores, added.computed(("choose", added.term, 0.0, -inf)))
 
 
 def _whole(

@@ -76,14 +76,12 @@ class AttentionPlan:
         scores, v = self.attention.scores, self.attention.v
         rows = packed(self.attention) * scores.queries
         wide = max(scores.q.layout.shape[2], v.layout.shape[2])
-        single = self.kind.itemsize == 4
-        tall = (32, 16, 64) if single else (64, 128, 32) if wide > 64 else (128, 64, 32)
-        long = (32, 16) if single or wide > 128 else (64, 32, 128)
+        tall, long = _tiles(wide, self.kind)
         return {
             "block_m": tuple(n for n in tall if n < 2 * rows) or (16,),
             "block_n": tuple(n for n in long if n < 2 * scores.keys) or (16,),
             "splits": self._splits(rows, tall[0]),
-            "num_warps": (4, 8),
+            "num_warps": (8, 4) if wide > 128 and self.kind.itemsize == 2 else (4, 8),
             "num_stages": (2, 1, 3),
         }
 
@@ -140,6 +138,15 @@ class AttentionPlan:
             "scale": literal(scores.scale), "out_scale": literal(found.out_scale),
             "hidden_is_zero": found.hidden_rows_are_zero,
         }  # fmt: skip
+
+
+def _tiles(wide: int, kind: torch.dtype) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Rows and keys of tiles that registers hold, for heads of so many columns."""
+    if kind.itemsize == 4:
+        return ((32, 16), (32, 16)) if wide <= 64 else ((32, 16) if wide <= 128 else (16,), (16,))
+    if wide <= 64:
+        return (128, 64, 32), (64, 32, 128)
+    return ((64, 128, 32), (64, 32)) if wide <= 128 else ((64, 32), (32, 16))
 
 
 class AttentionTemplate:
