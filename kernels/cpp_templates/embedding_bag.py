@@ -183,9 +183,11 @@ class EmbeddingBagTemplate:
     """Rows added up in registers as they arrive, later ones fetched ahead."""
 
     def match(self, graph: fx.GraphModule) -> EmbeddingBagPlan | None:
-        """A plan if the graph is nothing but bags of float32 embeddings, side by side."""
+        """A plan if the graph is nothing but sums of float32 embeddings, side by side."""
         found = parts(graph)
-        return None if found is None else EmbeddingBagPlan(found, layouts(graph))
+        if found is None or any(part.bags.largest for part in found):
+            return None
+        return EmbeddingBagPlan(found, layouts(graph))
 
 
 TEMPLATE = EmbeddingBagTemplate()
