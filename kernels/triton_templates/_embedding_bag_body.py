@@ -7,8 +7,8 @@ import triton.language as tl
 def _add_bag(
     table, indices, weights, offsets, out, ENTRY: tl.constexpr, BAG: tl.constexpr,
     TABLE_ROWS: tl.constexpr, COLUMNS: tl.constexpr, START: tl.constexpr, ROW: tl.constexpr,
-    WRAPS: tl.constexpr, PADDING: tl.constexpr, LARGEST: tl.constexpr, DIVIDES: tl.constexpr, SCALE: tl.constexpr,
-    BLOCK_E: tl.constexpr, BLOCK_C: tl.constexpr,
+    WRAPS: tl.constexpr, PADDING: tl.constexpr, LARGEST: tl.constexpr, DIVIDES: tl.constexpr,
+    SCALE: tl.constexpr, BLOCK_E: tl.constexpr, BLOCK_C: tl.constexpr,
 ):  # fmt: skip
     """Some columns of one bag: BLOCK_E of its rows at once, so that their loads overlap."""
     bag = tl.program_id(0).to(tl.int64)
@@ -50,12 +50,12 @@ def _add_bag(
 
 
 def embedding_bag(
-    table, indices, weights, offsets, out, *, bags, entry, bag, table_rows, columns, start, row, wraps,
-    padding, largest, divides, scale, block_e, block_c, num_warps,
+    table, indices, weights, offsets, out, *, bags, entry, bag, table_rows, columns, start, row,
+    wraps, padding, largest, divides, scale, block_e, block_c, num_warps,
 ):  # fmt: skip
     """Write the sum, mean or maximum of each bag's rows of the table."""
     _add_bag[(bags, triton.cdiv(columns, block_c))](
         table, indices, weights, offsets, out, ENTRY=entry, BAG=bag, TABLE_ROWS=table_rows,
-        COLUMNS=columns, START=start, ROW=row, WRAPS=wraps, PADDING=padding, LARGEST=largest, DIVIDES=divides,
-        SCALE=scale, BLOCK_E=block_e, BLOCK_C=block_c, num_warps=num_warps,
+        COLUMNS=columns, START=start, ROW=row, WRAPS=wraps, PADDING=padding, LARGEST=largest,
+        DIVIDES=divides, SCALE=scale, BLOCK_E=block_e, BLOCK_C=block_c, num_warps=num_warps,
     )  # fmt: skip
