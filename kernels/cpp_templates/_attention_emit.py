@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from math import gcd, inf, prod
+from math import inf, prod
 from pathlib import Path
 
 from kernelite.kernels.launch import Launch
-from kernelite.kernels.matching.attention import Attention
-from kernelite.kernels.matching.layout import Factors, index, literal
+from kernelite.kernels.matching.attention import Attention, shared
+from kernelite.kernels.matching.layout import index, literal
 from kernelite.kernels.matching.nodes import argument
 from kernelite.kernels.matching.scores import HIDDEN, Add, Band, Fill, Scale, hides
 from kernelite.kernels.matching.source import Source
+from kernelite.kernels.matching.terms import cpp
 from kernelite.kernels.templates import Choices
 
 FOLDER = Path(__file__).parent
@@ -31,21 +32,6 @@ constexpr int NATIVE_LANES = 4, REGISTERS = 16;
 """
 
 
-def group_size(attention: Attention) -> int:
-    """How many successive leading indices share one k and v."""
-    keys, values = attention.scores.k.layout.dims[0], attention.v.layout.dims[0]
-    lead = attention.scores.lead
-    return gcd(_shared(keys, lead), _shared(values, lead))
-
-
-def _shared(factors: Factors, lead: int) -> int:
-    """How many successive leading indices lie at the same place."""
-    if not factors:
-        return lead
-    size, stride = factors[-1]
-    return size if stride == 0 else 1
-
-
 def program(attention: Attention, choices: Choices, layouts: Mapping[str, tuple[int, ...]]) -> str:
     """The whole source for one choice of the open parameters."""
     masks = [step.mask for step in attention.scores.steps if isinstance(step, (Fill, Add))]
@@ -63,7 +49,7 @@ def program(attention: Attention, choices: Choices, layouts: Mapping[str, tuple[
 
 def _constants(attention: Attention, choices: Choices) -> str:
     scores, v = attention.scores, attention.v
-    sizes = {"GROUP": group_size(attention), "TQ": scores.queries, "TK": scores.keys,
+    sizes = {"GROUP": attention.group, "TQ": scores.queries, "TK": scores.keys,
              "DK": scores.q.layout.shape[2], "DV": v.layout.shape[2],
              "BLOCK_Q": choices["block_q"], "BLOCK_K": choices["block_k"],
              "UNROLL": choices.get("unroll", 1),
@@ -72,9 +58,7 @@ def _constants(attention: Attention, choices: Choices) -> str:
     named = {"Q": scores.q.layout, "K": scores.k.layout, "V": v.layout, "OUT": attention.out}
     for name, layout in named.items():
         steps |= {f"{name}_ROW": layout.step(1), f"{name}_COLUMN": layout.step(2)}
-    first = scores.steps[0] if scores.steps else None
-    hidden = isinstance(first, Band) and first.fill == -inf and hides(scores.steps, 0)
-    band = first if isinstance(first, Band) and hidden else None
+    band = attention.band
     low, high = (band.low, band.high) if band else (-scores.queries, scores.keys)
     rest = scores.steps[1:] if band else scores.steps
     masks = sum(isinstance(step, (Fill, Add)) for step in scores.steps)
@@ -106,20 +90,20 @@ def _mask(attention: Attention, number: int, mask: Source) -> str:
     position, step = next((i, s) for i, s in enumerate(steps)
                           if isinstance(s, (Fill, Add)) and s.mask is mask)  # fmt: skip
     if isinstance(step, Fill):
-        value = f"{mask.term} ? 1.0f : 0.0f"
+        value = f"{cpp(mask.term)} ? 1.0f : 0.0f"
         hiding = "value != 0" if step.value == -inf else "false"
         faint = "value != 0" if step.value <= HIDDEN else "false"
     else:
-        value, hiding, faint = mask.term, "value == -kl_inf", "value <= FAINT"
+        value, hiding, faint = cpp(mask.term), "value == -kl_inf", "value <= FAINT"
     final = hides(steps, position)
     faint = "false" if any(isinstance(s, Scale) for s in steps) else faint
-    group, shared = group_size(attention), _shared(mask.layout.dims[0], attention.scores.lead)
+    group, alike = attention.group, shared(mask.layout.dims[0], attention.scores.lead)
     row = mask.layout.step(1)
     return f"""\
 struct Mask{number} {{
   using Element = {mask.c_type};
   static constexpr long ROW = {row}, COLUMN = {mask.layout.step(2)};
-  static constexpr bool SHARED = {_bool(row == 0 and shared % group == 0)};
+  static constexpr bool SHARED = {_bool(row == 0 and alike % group == 0)};
   static long lead(long i) {{ return {mask.layout.offset}l + {index(mask.layout.dims[0], "i")}; }}
   static float value(Element x) {{ return {value}; }}
   static bool hides(float value) {{ return {hiding if final else "false"}; }}
@@ -174,7 +158,7 @@ KL_INLINE float adjust(float score, int distance, const float* bias, int step) {
 
 def _entry(attention: Attention, masks: list[Source], choices: Choices) -> str:
     scores = attention.scores
-    batches = scores.lead // group_size(attention)
+    batches = scores.lead // attention.group
     wide = scores.q.layout.shape[2] + attention.v.layout.shape[2]
     flops = 2 * prod((scores.lead, scores.queries, scores.keys, wide))
     parameters = "".join(f"const {m.c_type}* mask{i}, " for i, m in enumerate(masks))

@@ -11,10 +11,9 @@ from dataclasses import dataclass
 
 from torch import fx
 
-from kernelite.kernels.cpp_templates._attention_emit import group_size, program
+from kernelite.kernels.cpp_templates._attention_emit import program
 from kernelite.kernels.kernel import Kernel
 from kernelite.kernels.matching.attention import Attention, attention
-from kernelite.kernels.matching.scores import Band, Scale
 from kernelite.kernels.matching.source import layouts
 from kernelite.kernels.templates import Choice, Choices
 
@@ -32,17 +31,14 @@ class AttentionPlan:
 
     @property
     def label(self) -> str:
-        """``attention`` with the kinds of its masks."""
-        kinds = [_kind(s, self.attention.scores.queries) for s in self.attention.scores.steps
-                 if not isinstance(s, Scale)]  # fmt: skip
-        kinds += ["grouped queries"] if group_size(self.attention) > 1 else []
-        return f"attention ({', '.join(kinds)})" if kinds else "attention"
+        """See `kernels.matching.attention.Attention`."""
+        return self.attention.label
 
     @property
     def space(self) -> Mapping[str, tuple[Choice, ...]]:
         """Block sizes, what lies in the lanes and in registers, OpenMP's schedule."""
         scores, v = self.attention.scores, self.attention.v
-        rows = group_size(self.attention) * scores.queries
+        rows = self.attention.group * scores.queries
         blocks = [size for size in (128, 64, 32, 256, 16) if self._block_bytes(size) is not None]
         few = rows <= FEW_ROWS and scores.k.layout.step(2) == v.layout.step(2) == 1
         shared: dict[str, tuple[Choice, ...]] = {
@@ -75,12 +71,6 @@ class AttentionPlan:
 def _padded(rows: int, vectors: int, lanes: int) -> int:
     """Lanes that ``rows`` take in register blocks of so many vectors."""
     return -(-rows // (vectors * lanes)) * vectors
-
-
-def _kind(step: object, queries: int) -> str:
-    if not isinstance(step, Band):
-        return "mask"
-    return "causal" if step.low <= 1 - queries else "window"
 
 
 class AttentionTemplate:

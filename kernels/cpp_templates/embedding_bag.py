@@ -15,6 +15,7 @@ from kernelite.kernels.matching.embedding_bag import Bags, Part, parts
 from kernelite.kernels.matching.layout import Layout, index, literal
 from kernelite.kernels.matching.nodes import argument
 from kernelite.kernels.matching.source import Source, layouts
+from kernelite.kernels.matching.terms import cpp
 from kernelite.kernels.templates import Choice, Choices
 
 BODY = Path(__file__).with_name("_embedding_bag.h")
@@ -121,7 +122,7 @@ def _struct(number: int, part: Part) -> str:
     members = " ".join(f"const {s.c_type}* {name};" for name, s in _sources(bags).items())
     weight = "return 1.0f;"
     if weights is not None:
-        weight = f"const auto x = weights[{_place(weights.layout)}]; return {weights.term};"
+        weight = f"const auto x = weights[{_place(weights.layout)}]; return {cpp(weights.term)};"
     return f"""\
 struct Part{number} {{
   {members}
@@ -135,7 +136,7 @@ struct Part{number} {{
   }}
   long index(long bag, long entry) const {{
     const auto x = indices[{_place(indices.layout)}];
-    return {indices.term};
+    return {cpp(indices.term)};
   }}
   float weight(long bag, long entry) const {{ {weight} }}
   static long out_at(long bag) {{ return {part.out.offset}l + {index(part.out.dims[0], "bag")}; }}
@@ -165,7 +166,7 @@ def _bounds(bags: Bags) -> str:
     return f"""\
   long begin(long bag) const {{
     const auto x = {offset};
-    return kl_max(0l, kl_min({entries}l, static_cast<long>({bags.offsets.term})));
+    return kl_max(0l, kl_min({entries}l, static_cast<long>({cpp(bags.offsets.term)})));
   }}
   long end(long bag) const {{
     return bag + 1 < {starts.shape[0]} ? begin(bag + 1) : {entries};
@@ -182,9 +183,11 @@ class EmbeddingBagTemplate:
     """Rows added up in registers as they arrive, later ones fetched ahead."""
 
     def match(self, graph: fx.GraphModule) -> EmbeddingBagPlan | None:
-        """A plan if the graph is nothing but bags of float32 embeddings, side by side."""
+        """A plan if the graph is nothing but sums of float32 embeddings, side by side."""
         found = parts(graph)
-        return None if found is None else EmbeddingBagPlan(found, layouts(graph))
+        if found is None or any(part.bags.largest for part in found):
+            return None
+        return EmbeddingBagPlan(found, layouts(graph))
 
 
 TEMPLATE = EmbeddingBagTemplate()

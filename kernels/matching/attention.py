@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from math import inf, prod, sqrt
+from math import gcd, inf, prod, sqrt
 
 import torch
 from torch import fx
 
-from kernelite.kernels.matching.layout import Layout
-from kernelite.kernels.matching.nodes import fields, is_functional, op, shape_of
+from kernelite.kernels.matching.layout import Factors, Layout
+from kernelite.kernels.matching.nodes import constant, fields, is_functional, op, shape_of
 from kernelite.kernels.matching.product import PRODUCTS, product
 from kernelite.kernels.matching.scores import (
     Add,
     Band,
     Fill,
+    Scale,
     Scores,
+    Step,
+    hides,
     masked,
     scored,
     settled,
+    with_mask,
 )
 from kernelite.kernels.matching.source import Source, row_major, source
 from kernelite.kernels.matching.steps import factor, passed
@@ -33,6 +37,41 @@ class Attention:
     out: Layout
     out_scale: float
     hidden_rows_are_zero: bool
+
+    @property
+    def group(self) -> int:
+        """How many successive leading indices share one k and v."""
+        lead = self.scores.lead
+        return gcd(*(shared(s.layout.dims[0], lead) for s in (self.scores.k, self.v)))
+
+    @property
+    def label(self) -> str:
+        """``attention`` with the kinds of its masks."""
+        kinds = [_kind(step, self.scores.queries) for step in self.scores.steps
+                 if not isinstance(step, Scale)]  # fmt: skip
+        kinds += ["grouped queries"] if self.group > 1 else []
+        return f"attention ({', '.join(kinds)})" if kinds else "attention"
+
+    @property
+    def band(self) -> Band | None:
+        """The band outside of which scores are hidden for good, the first step if there is one."""
+        first = self.scores.steps[0] if self.scores.steps else None
+        hidden = isinstance(first, Band) and first.fill == -inf and hides(self.scores.steps, 0)
+        return first if isinstance(first, Band) and hidden else None
+
+
+def shared(factors: Factors, lead: int) -> int:
+    """How many successive leading indices lie at the same place."""
+    if not factors:
+        return lead
+    size, stride = factors[-1]
+    return size if stride == 0 else 1
+
+
+def _kind(step: Step, queries: int) -> str:
+    if not isinstance(step, Band):
+        return "mask"
+    return "causal" if step.low <= 1 - queries else "window"
 
 
 def attention(graph: fx.GraphModule) -> Attention | None:
@@ -94,13 +133,25 @@ def _fused(node: fx.Node, output: fx.Node) -> Attention | None:
     scores: Scores | None = Scores(q, k, batch, shape[-2], keys, scale * q.scale * k.scale)
     if named["is_causal"]:
         scores = scores and scores.then(Band(-shape[-2], 0, -inf))
-    if (mask := named["attn_mask"]) is not None:
-        kept = mask.meta["val"].dtype == torch.bool
-        scores = scores and masked(scores, mask, (*shape[:-1], keys), -inf if kept else None, kept)
+    if named["attn_mask"] is not None:
+        scores = scores and _masked(scores, named["attn_mask"], (*shape[:-1], keys))
     written = _written(node, output, shape, tuple(range(len(shape))))
     if scores is None or written is None:
         return None
     return _whole(scores, v, *written, hidden_rows_are_zero=True)
+
+
+def _masked(scores: Scores, mask: fx.Node, shape: tuple[int, ...]) -> Scores | None:
+    """Behind the fused operator's mask; a boolean one stands for zeros and infinities to add."""
+    if mask.meta["val"].dtype != torch.bool:
+        return masked(scores, mask, shape, None)
+    if constant(mask) is not None:
+        return masked(scores, mask, shape, -inf, kept=True)
+    found = source(mask)
+    if found is None:
+        return None
+    added = replace(found, layout=found.layout.expanded(shape))
+    return with_mask(scores, added.computed(("choose", added.term, 0.0, -inf)))
 
 
 def _whole(

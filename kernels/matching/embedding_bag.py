@@ -44,7 +44,7 @@ class Rows:
 
 @dataclass(frozen=True, slots=True)
 class Bags:
-    """Sums of rows.
+    """Sums of rows, or in each column the largest of them.
 
     Attributes:
         rows: Indices and weights are (bags, entries), or (1, entries) if there are ``offsets``.
@@ -52,6 +52,7 @@ class Bags:
         divides: Whether a sum is divided by its number of rows.
         padding: The index of rows that do not count; None if there is none.
         offsets: Where each bag begins among the entries; None if all are equally long.
+        largest: Whether the bags are no sums; then nothing is divided, and an empty bag is zero.
     """
 
     rows: Rows
@@ -59,6 +60,7 @@ class Bags:
     divides: bool = False
     padding: int | None = None
     offsets: Source | None = None
+    largest: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +117,9 @@ def _bags(node: Any) -> Bags | None:
         return None
     if (number := factor(node)) is not None:
         inner = _bags(number[0])
-        return inner and replace(inner, rows=_times(inner.rows, number[1]))
+        if inner is None or (inner.largest and number[1] <= 0):
+            return None
+        return replace(inner, rows=_times(inner.rows, number[1]))
     for rule in (_fused, _summed, _contracted):
         if (found := rule(node)) is not None:
             return found
@@ -128,19 +132,25 @@ def _times(rows: Rows, number: float) -> Rows:
 
 
 def _summed(node: fx.Node) -> Bags | None:
-    """``rows.sum(1)`` or ``rows.mean(1)``."""
-    if op(node) not in ("sum", "mean") or not fields(node).get("dim"):
+    """``rows.sum(1)``, ``rows.mean(1)``, ``rows.amax(1)`` or ``rows.max(1)[0]``."""
+    if node.target is getitem and node.args[1] == 0 and op(node.args[0]) == "max":
+        node = node.args[0]  # type: ignore[assignment]
+    if op(node) not in ("sum", "mean", "amax", "max") or fields(node).get("dim") in (None, []):
         return None
-    named = fields(node)
-    shape = shape_of(named["self"])
-    axes, rows = sorted(d % len(shape) for d in named["dim"]), _rows(named["self"])
+    named, largest = fields(node), op(node).endswith("max")
+    shape, dim = shape_of(named["self"]), named["dim"]
+    rows = _rows(named["self"])
+    axes = sorted(d % len(shape) for d in (dim if isinstance(dim, (list, tuple)) else [dim]))
     if rows is None or axes != list(range(len(shape) - 1 - len(axes), len(shape) - 1)):
         return None
     count, entries = prod(shape[: axes[0]]), prod(shape[axis] for axis in axes)
     grouped = rows.grouped((count, entries))
-    if grouped is None or node.meta["val"].dtype != torch.float32:
+    if grouped is None or named.get("dtype") not in (None, torch.float32):
         return None
-    return Bags(_times(grouped, 1 / entries if op(node) == "mean" else 1.0), count)
+    if largest and rows.scale <= 0:
+        return None
+    scaled = _times(grouped, 1 / entries if op(node) == "mean" else 1.0)
+    return Bags(scaled, count, largest=largest)
 
 
 def _contracted(node: fx.Node) -> Bags | None:
@@ -231,9 +241,10 @@ def _fused(node: fx.Node) -> Bags | None:
         return None
     named = fields(call)
     rows, mode = _looked_up(named["weight"], named["indices"]), named["mode"]
+    largest = mode == 2
     offsets = named["offsets"]
     count = shape_of(offsets)[0] - bool(named["include_last_offset"])
-    if rows is None or mode not in (0, 1) or count < 1:
+    if rows is None or count < 1 or (largest and rows.scale <= 0):
         return None
     if (weights := named["per_sample_weights"]) is not None:
         found = source(weights)
@@ -247,10 +258,10 @@ def _fused(node: fx.Node) -> Bags | None:
         starts, grouped = source(offsets), rows.grouped((1, entries))
         if starts is None or starts.scale != 1 or grouped is None:
             return None
-        return Bags(grouped, count, mode == 1, padding, starts)
+        return Bags(grouped, count, mode == 1, padding, starts, largest)
     uniform = entries % count == 0 and fixed.tolist()[:count] == list(
         range(0, entries, entries // count)
     )
     ends = not named["include_last_offset"] or int(fixed[-1]) == entries
     grouped = rows.grouped((count, entries // count)) if uniform and ends else None
-    return Bags(grouped, count, mode == 1, padding) if grouped else None
+    return Bags(grouped, count, mode == 1, padding, largest=largest) if grouped else None

@@ -125,7 +125,7 @@ def _product_of_q_and_k(node: fx.Node) -> Scores | None:
     if offset is None:
         return None
     layout = offset.layout.expanded(shape_of(node))
-    return _added(scores, replace(offset.times(found.offset_scale), layout=layout))
+    return with_mask(scores, replace(offset.times(found.offset_scale), layout=layout))
 
 
 def _scaled(scores: Scores, number: float) -> Scores | None:
@@ -164,14 +164,15 @@ def masked(
         return None
     found = replace(found, layout=found.layout.expanded(shape))
     if value is None:
-        return _added(scores, found)
+        return with_mask(scores, found)
     if kept:
-        found = found.computed(f"!{found.term}")
+        found = found.computed(("not", found.term))
     whole = found.at(found.layout.regrouped((scores.lead, scores.queries, scores.keys)))
     return None if whole is None else scores.then(Fill(whole, value))
 
 
-def _added(scores: Scores, mask: Source) -> Scores | None:
+def with_mask(scores: Scores, mask: Source) -> Scores | None:
+    """The scores plus a mask whose layout broadcasts to (leading .., queries, keys)."""
     whole = mask.at(mask.layout.regrouped((scores.lead, scores.queries, scores.keys)))
     return None if whole is None else scores.then(Add(whole))
 

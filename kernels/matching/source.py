@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import fx
 
-from kernelite.kernels.matching.layout import Layout, literal
+from kernelite.kernels.matching.layout import Layout
 from kernelite.kernels.matching.nodes import (
     argument,
     fields,
@@ -20,10 +20,9 @@ from kernelite.kernels.matching.nodes import (
     scalar,
     shape_of,
 )
+from kernelite.kernels.matching.terms import C_TYPES, Term
 
 COMPARISONS = {"eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}
-C_TYPES = {torch.float32: "float", torch.int64: "int64_t", torch.int32: "int32_t",
-           torch.bool: "bool"}  # fmt: skip
 NO_ROOTS: Mapping[fx.Node, Layout] = {}
 
 
@@ -34,7 +33,7 @@ class Source:
     root: fx.Node
     layout: Layout
     scale: float = 1.0
-    expression: str = "x"
+    expression: Term = "x"
 
     @property
     def c_type(self) -> str:
@@ -47,11 +46,9 @@ class Source:
         return self.expression == "x" and self.c_type == "float"
 
     @property
-    def term(self) -> str:
-        """The whole value as a C++ expression in ``x``."""
-        return (
-            self.expression if self.scale == 1 else f"({literal(self.scale)} * {self.expression})"
-        )
+    def term(self) -> Term:
+        """The whole value, scale included."""
+        return self.expression if self.scale == 1 else ("*", self.scale, self.expression)
 
     def at(self, layout: Layout | None) -> Source | None:
         """The same values under another layout; None stays None."""
@@ -61,9 +58,9 @@ class Source:
         """The values multiplied by a number."""
         return replace(self, scale=self.scale * factor)
 
-    def computed(self, expression: str) -> Source:
-        """The same elements, each put through a C++ expression."""
-        return replace(self, expression=f"({expression})", scale=1.0)
+    def computed(self, expression: Term) -> Source:
+        """The same elements, each put through an expression."""
+        return replace(self, expression=expression, scale=1.0)
 
 
 def declared_stride(node: fx.Node) -> tuple[int, ...]:
@@ -167,8 +164,8 @@ def _converted(node: fx.Node, roots: Mapping[fx.Node, Layout]) -> Source | None:
     if before == after:
         return inner
     if after == torch.bool:
-        return inner.computed(f"{inner.term} != 0")
-    return inner.computed(f"({C_TYPES[after]}){inner.term}")
+        return inner.computed(("!=", inner.term, 0))
+    return inner.computed((after, inner.term))
 
 
 def _compared(node: fx.Node, roots: Mapping[fx.Node, Layout]) -> Source | None:
@@ -176,7 +173,7 @@ def _compared(node: fx.Node, roots: Mapping[fx.Node, Layout]) -> Source | None:
     name = op(node)
     if name in ("logical_not", "bitwise_not") and node.meta["val"].dtype == torch.bool:
         inner = source(node.args[0], roots)
-        return inner and inner.computed(f"!{inner.term}")
+        return inner and inner.computed(("not", inner.term))
     if name not in (*COMPARISONS, "rsub", "sub", "add") or fields(node).get("alpha", 1) != 1:
         return None
     named = fields(node)
@@ -188,12 +185,12 @@ def _compared(node: fx.Node, roots: Mapping[fx.Node, Layout]) -> Source | None:
     if inner is None or number is None or number != number or shape_of(node) != inner.layout.shape:
         return None
     whole = not left.meta["val"].is_floating_point() and number % 1 == 0
-    value = f"{int(number)}ll" if whole else literal(number)
+    value = int(number) if whole else number
     if name in COMPARISONS:
-        return inner.computed(f"{inner.term} {COMPARISONS[name]} {value}")
+        return inner.computed((COMPARISONS[name], inner.term, value))
     sign = "+" if name == "add" else "-"
     pair = (value, inner.term) if swapped else (inner.term, value)
-    return inner.computed(f"{pair[0]} {sign} {pair[1]}")
+    return inner.computed((sign, *pair))
 
 
 def _chosen(node: fx.Node, roots: Mapping[fx.Node, Layout]) -> Source | None:
@@ -208,7 +205,7 @@ def _chosen(node: fx.Node, roots: Mapping[fx.Node, Layout]) -> Source | None:
     inner = source(condition, roots)
     if inner is None or yes is None or no is None:
         return None
-    chosen = inner.computed(f"{inner.term} ? {literal(yes)} : {literal(no)}")
+    chosen = inner.computed(("choose", inner.term, yes, no))
     return chosen.at(chosen.layout.expanded(shape_of(node)))
 
 

@@ -30,6 +30,22 @@ INDICES = Problem("indices", HEAD + """
 def get_inputs():
     return [torch.randint(0, 9, (4,)), 3]
 """ + TAIL)  # fmt: skip
+OFFSETS = Problem("offsets", HEAD + """
+    def forward(self, indices, offsets, table):
+        if not bool((offsets.diff() > 0).all()):
+            raise RuntimeError("offsets must ascend")
+        return torch.nn.functional.embedding_bag(indices, table, offsets)
+
+def get_inputs():
+    return [torch.arange(6), torch.tensor([0, 2, 4]), torch.randn(6, 4)]
+""" + TAIL)  # fmt: skip
+RANKS = Problem("ranks", HEAD + """
+    def forward(self, x):
+        return x.argsort(-1)
+
+def get_inputs():
+    return [torch.randn(4, 8)]
+""" + TAIL)  # fmt: skip
 EXPANDED = Problem("expanded", HEAD + """
     def forward(self, row, x):
         return row + x
@@ -131,3 +147,14 @@ def test_another_layout_has_the_same_values_at_other_addresses() -> None:
     assert torch.equal(turned, x)
     assert turned.stride() == (1, 3)
     assert LAYOUTS["broadcast"](x).stride() == (0, 1)
+
+
+def test_whole_numbers_that_the_reference_needs_as_they_are_are_not_changed() -> None:
+    found = Cases(OFFSETS, 3).one_changed(weights=False)
+    assert found.tensors[1].tolist() == [0, 2, 4]
+    assert not torch.equal(found.tensors[2], Cases(OFFSETS, 3).drawn[0].tensors[2])
+
+
+def test_numbers_of_rows_that_are_whole_have_no_inherent_error() -> None:
+    cases = Cases(RANKS, 1)
+    assert [error.rms for error in cases.inherent(cases.drawn[0])] == [0.0]
