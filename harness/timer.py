@@ -137,8 +137,8 @@ def _replayed(
         return "no baseline can be captured"
     try:
         found = _raced(job, draws, own, baselines, GRAPH)
-    except Lost as lost:
-        return f"its replay was lost: {lost}"
+    except (Lost, MachineError) as lost:
+        return f"a replay was lost: {lost}"
     return found if isinstance(found, Timing) else f"its replay: {found.log}"
 
 

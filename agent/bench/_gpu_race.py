@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from kernelite.agent.bench import _gpu_rivals
+from kernelite.errors import MachineError
 from kernelite.harness import kernel_profile, timer
 from kernelite.harness.cases import Case
 from kernelite.harness.job import Effort, Job
@@ -71,7 +72,10 @@ def row(problem: Problem, track: Track) -> dict[str, Any]:
     }  # fmt: skip
     threads = torch.get_num_threads()
     with Judge(problem, track.server, threads, placement=track.placement) as judge:
-        found |= _measured(judge, track)
+        try:
+            found |= _measured(judge, track)
+        except MachineError as error:  # a rival that died under the clock spoils one problem only
+            found["note"] = str(error)
     return found | {"seconds": time.monotonic() - started}
 
 
