@@ -14,6 +14,7 @@ from torch import fx
 from kernelite.kernels.cpp_templates._attention_emit import program
 from kernelite.kernels.kernel import Kernel
 from kernelite.kernels.matching.attention import Attention, attention
+from kernelite.kernels.matching.scores import Sequences
 from kernelite.kernels.matching.source import layouts
 from kernelite.kernels.templates import Choice, Choices
 
@@ -79,7 +80,7 @@ class AttentionTemplate:
     def match(self, graph: fx.GraphModule) -> AttentionPlan | None:
         """A plan if the graph is one float32 attention over its arguments."""
         found = attention(graph)
-        if found is None:
+        if found is None or any(isinstance(s, Sequences) for s in found.scores.steps):
             return None
         plan = AttentionPlan(found, layouts(graph))
         return plan if plan._block_bytes(16) is not None else None

@@ -9,7 +9,7 @@ import torch
 from torch import fx
 
 from kernelite.kernels.matching.layout import Factors, Layout
-from kernelite.kernels.matching.nodes import constant, fields, is_functional, op, shape_of
+from kernelite.kernels.matching.nodes import fields, is_functional, op, shape_of
 from kernelite.kernels.matching.product import PRODUCTS, product
 from kernelite.kernels.matching.scores import (
     Add,
@@ -17,6 +17,7 @@ from kernelite.kernels.matching.scores import (
     Fill,
     Scale,
     Scores,
+    Sequences,
     Step,
     hides,
     masked,
@@ -59,6 +60,13 @@ class Attention:
         hidden = isinstance(first, Band) and first.fill == -inf and hides(self.scores.steps, 0)
         return first if isinstance(first, Band) and hidden else None
 
+    @property
+    def bounds(self) -> Source | None:
+        """Of packed sequences, if they are kept apart for good; then in front of other masks."""
+        steps = self.scores.steps[bool(self.band) :]
+        apart = steps and isinstance(steps[0], Sequences) and hides(steps, 0)
+        return steps[0].bounds if apart and isinstance(steps[0], Sequences) else None
+
 
 def shared(factors: Factors, lead: int) -> int:
     """How many successive leading indices lie at the same place."""
@@ -69,6 +77,8 @@ def shared(factors: Factors, lead: int) -> int:
 
 
 def _kind(step: Step, queries: int) -> str:
+    if isinstance(step, Sequences):
+        return "packed"
     if not isinstance(step, Band):
         return "mask"
     return "causal" if step.low <= 1 - queries else "window"
@@ -104,7 +114,7 @@ def _spelled_out(node: fx.Node, output: fx.Node) -> Attention | None:
         return None
     v = v.at(found.right_layout(v.layout))
     shape = (*found.lead, found.rows, found.columns)
-    written = _written(node, output, shape, found.out_axes)
+    written = destination(node, output, shape, found.out_axes)
     if v is None or written is None:
         return None
     scale = share * found.scale * written[1]
@@ -135,7 +145,7 @@ def _fused(node: fx.Node, output: fx.Node) -> Attention | None:
         scores = scores and scores.then(Band(-shape[-2], 0, -inf))
     if named["attn_mask"] is not None:
         scores = scores and _masked(scores, named["attn_mask"], (*shape[:-1], keys))
-    written = _written(node, output, shape, tuple(range(len(shape))))
+    written = destination(node, output, shape, tuple(range(len(shape))))
     if scores is None or written is None:
         return None
     return _whole(scores, v, *written, hidden_rows_are_zero=True)
@@ -145,11 +155,9 @@ def _masked(scores: Scores, mask: fx.Node, shape: tuple[int, ...]) -> Scores | N
     """Behind the fused operator's mask; a boolean one stands for zeros and infinities to add."""
     if mask.meta["val"].dtype != torch.bool:
         return masked(scores, mask, shape, None)
-    if constant(mask) is not None:
-        return masked(scores, mask, shape, -inf, kept=True)
     found = source(mask)
     if found is None:
-        return None
+        return masked(scores, mask, shape, -inf, kept=True)
     added = replace(found, layout=found.layout.expanded(shape))
     return with_mask(scores, added.computed(("choose", added.term, 0.0, -inf)))
 
@@ -168,7 +176,7 @@ def _whole(
     return Attention(scores, v, out, scale * v.scale, hidden_rows_are_zero)
 
 
-def _written(
+def destination(
     node: fx.Node, output: fx.Node, shape: tuple[int, ...], out_axes: tuple[int, ...]
 ) -> tuple[Layout, float] | None:
     """Where the product's elements (leading, queries, D) go in the output, and their factor."""

@@ -11,11 +11,16 @@ from torch import fx
 
 from kernelite.kernels.matching.nodes import constant, fields, op, scalar, shape_of
 from kernelite.kernels.matching.product import product
+from kernelite.kernels.matching.sequences import sequences
 from kernelite.kernels.matching.source import Source, source
 from kernelite.kernels.matching.steps import factor, passed
 
 # A score at or below this is taken for minus infinity where its row has another one.
 HIDDEN = -1e9
+# As `op` names them, which takes the underscores of in-place forms off.
+NOT = ("bitwise_not", "logical_not")
+AND = ("bitwise_and", "logical_and", "__and")
+OR = ("bitwise_or", "logical_or", "__or")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +55,14 @@ class Scale:
     factor: float
 
 
-Step = Band | Fill | Add | Scale
+@dataclass(frozen=True, slots=True)
+class Sequences:
+    """Scores of tokens between which one of the ``bounds`` (count,) lies become minus infinity."""
+
+    bounds: Source
+
+
+Step = Band | Fill | Add | Scale | Sequences
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +171,17 @@ def masked(
     fixed = constant(mask)
     if fixed is not None:
         return _masked_by_constant(scores, fixed, shape, value, kept)
+    if value is not None and op(mask) in NOT:
+        return masked(scores, mask.args[0], shape, value, not kept)  # type: ignore[arg-type]
+    if value is not None and op(mask) in (AND if kept else OR):
+        for part in mask.args:
+            inner = masked(scores, part, shape, value, kept)  # type: ignore[arg-type]
+            if inner is None:
+                return None
+            scores = inner
+        return scores
+    if value == -inf and scores.queries == scores.keys and (apart := sequences(mask)) is not None:
+        return scores.then(Sequences(apart[0])) if apart[1] is kept else None
     found = source(mask)
     if found is None:
         return None
@@ -215,7 +238,7 @@ def settled(scores: Scores) -> tuple[Step, ...]:
     low, high = max(band.low for band in bands), min(band.high for band in bands)
     keys = scores.keys - 1
     full = all(max(0, i + low) <= min(keys, i + high) for i in range(scores.queries))
-    loaded = any(isinstance(s, (Fill, Add)) for s in scores.steps)
+    loaded = any(isinstance(s, (Fill, Add, Sequences)) for s in scores.steps)
     behind = scores.steps[scores.steps.index(bands[0]) :]
     undone = any(isinstance(s, Fill) and s.value != -inf for s in behind)
     finite = [band for band in bands if band.fill != -inf]

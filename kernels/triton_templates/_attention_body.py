@@ -19,13 +19,26 @@ def _tile(
 
 
 @triton.jit
+def _sequence(bounds, query, COUNT: tl.constexpr, STEP: tl.constexpr, TOKENS: tl.constexpr):
+    """The first token of the packed sequence that each query is in, and the one behind its last."""
+    low, high = tl.zeros_like(query), tl.zeros_like(query) + TOKENS
+    for first in range(0, COUNT, 16):
+        number = first + tl.arange(0, 16)
+        bound = tl.load(bounds + number * STEP, number < COUNT, TOKENS).to(query.dtype)[None, :]
+        before = (bound <= query[:, None]) & (number < COUNT)[None, :]
+        low = tl.maximum(low, tl.max(tl.where(before, bound, 0), 1))
+        high = tl.minimum(high, tl.min(tl.where(before, TOKENS, bound), 1))
+    return low, high
+
+
+@triton.jit
 def _walk(
-    total, share, peak, start, stop, EDGE: tl.constexpr, q, k, v, mask0, mask1, inside, lead, query,
-    SCORED: tl.constexpr, KEYS: tl.constexpr, D: tl.constexpr, DV: tl.constexpr,
-    K_ROW: tl.constexpr, V_ROW: tl.constexpr, LOW: tl.constexpr, HIGH: tl.constexpr,
-    SCALE: tl.constexpr, BLOCK_N: tl.constexpr, WIDE: tl.constexpr, WIDE_V: tl.constexpr,
+    total, share, peak, start, stop, EDGE: tl.constexpr, low, high, q, k, v, mask0, mask1, inside,
+    lead, query, SCORED: tl.constexpr, KEYS: tl.constexpr, D: tl.constexpr, DV: tl.constexpr,
+    K_ROW: tl.constexpr, V_ROW: tl.constexpr, SCALE: tl.constexpr,
+    BLOCK_N: tl.constexpr, WIDE: tl.constexpr, WIDE_V: tl.constexpr,
 ):  # fmt: skip
-    """Online softmax over the keys from start to stop; only an EDGE asks which are visible."""
+    """Online softmax over the keys from start to stop; at an EDGE only those from low to high."""
     LOG2E: tl.constexpr = 1.4426950408889634
     # Scores that nothing changes are scaled for exp2 at once; finite masks would overflow so.
     FACTOR: tl.constexpr = SCALE * LOG2E if SCORED is None else SCALE
@@ -37,11 +50,7 @@ def _walk(
         if SCORED is not None:
             score = SCORED(score, inside, lead, query[:, None], key[None, :], mask0, mask1)
         if EDGE:
-            seen = (key < stop)[None, :]
-            if LOW is not None:
-                seen = seen & (key[None, :] - query[:, None] >= LOW)
-            if HIGH is not None:
-                seen = seen & (key[None, :] - query[:, None] <= HIGH)
+            seen = (key[None, :] >= low[:, None]) & (key[None, :] < high[:, None])
             score = tl.where(seen, score, float("-inf"))
         top = tl.maximum(peak, tl.max(score, 1))
         base = tl.where(top == float("-inf"), 0.0, top)
@@ -72,12 +81,12 @@ def _finish(
 
 @triton.jit
 def _attend(
-    q, k, v, mask0, mask1, out, partial, PLACES: tl.constexpr, SCORED: tl.constexpr,
-    GROUP: tl.constexpr, QUERIES: tl.constexpr, KEYS: tl.constexpr, D: tl.constexpr,
-    DV: tl.constexpr, K_ROW: tl.constexpr, V_ROW: tl.constexpr, LOW: tl.constexpr,
-    HIGH: tl.constexpr, SCALE: tl.constexpr, OUT_SCALE: tl.constexpr, HIDDEN_IS_ZERO: tl.constexpr,
-    BLOCKS: tl.constexpr, CHUNK: tl.constexpr, BLOCK_M: tl.constexpr,
-    BLOCK_N: tl.constexpr, WIDE: tl.constexpr, WIDE_V: tl.constexpr,
+    q, k, v, mask0, mask1, bounds, out, partial, PLACES: tl.constexpr, SCORED: tl.constexpr,
+    BOUNDS: tl.constexpr, BOUNDS_STEP: tl.constexpr, GROUP: tl.constexpr, QUERIES: tl.constexpr,
+    KEYS: tl.constexpr, D: tl.constexpr, DV: tl.constexpr, K_ROW: tl.constexpr, V_ROW: tl.constexpr,
+    LOW: tl.constexpr, HIGH: tl.constexpr, SCALE: tl.constexpr, OUT_SCALE: tl.constexpr,
+    HIDDEN_IS_ZERO: tl.constexpr, BLOCKS: tl.constexpr, CHUNK: tl.constexpr,
+    BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, WIDE: tl.constexpr, WIDE_V: tl.constexpr,
 ):  # fmt: skip
     """A block of rows of one head over a CHUNK of the keys; the result, or its part of it."""
     # Later rows of a causal head see more keys: they start first, so that none is left for last.
@@ -89,29 +98,31 @@ def _attend(
     column = tl.arange(0, WIDE)
     asked = inside[:, None] & (column < D)[None, :]
     rows = tl.load(q + q_row[:, None] + column[None, :], asked, 0.0)
-    start = tl.program_id(1) * CHUNK
-    stop = tl.minimum(start + CHUNK, KEYS)
-    free = stop
-    # A block with rows of several heads has all queries among them.
-    lowest = block * BLOCK_M if GROUP == 1 else 0
-    highest = tl.minimum(lowest + BLOCK_M, QUERIES) - 1 if GROUP == 1 else QUERIES - 1
-    if HIGH is not None:
-        stop = tl.minimum(stop, highest + HIGH + 1)
-        free = tl.minimum(stop, lowest + HIGH + 1)
+    # The keys that each row sees, some row sees, and all rows see as far as whole tiles of them go.
+    first = tl.program_id(1) * CHUNK
+    low, high = tl.zeros_like(query) + first, tl.zeros_like(query) + tl.minimum(first + CHUNK, KEYS)
     if LOW is not None:
-        start = tl.maximum(start, lowest + LOW)
-        free = start
+        low = tl.maximum(low, query + LOW)
+    if HIGH is not None:
+        high = tl.minimum(high, query + HIGH + 1)
+    if BOUNDS > 0:
+        begin, end = _sequence(bounds, query, BOUNDS, BOUNDS_STEP, KEYS)
+        low, high = tl.maximum(low, begin), tl.minimum(high, end)
+    start, stop = tl.min(tl.where(inside, low, KEYS), 0), tl.max(tl.where(inside, high, 0), 0)
+    free = tl.min(tl.where(inside, high, KEYS), 0)
+    if LOW is not None or BOUNDS > 0:
+        free = tl.where(tl.max(tl.where(inside, low, 0), 0) == start, free, start)
     free = start + tl.maximum(free - start, 0) // BLOCK_N * BLOCK_N
     total = tl.zeros((BLOCK_M, WIDE_V), tl.float32)
     share = tl.zeros((BLOCK_M,), tl.float32)
     peak = tl.full((BLOCK_M,), float("-inf"), tl.float32)
     total, share, peak = _walk(
-        total, share, peak, start, free, False, rows, k + k_head, v + v_head, mask0, mask1, inside,
-        lead, query, SCORED, KEYS, D, DV, K_ROW, V_ROW, LOW, HIGH, SCALE, BLOCK_N, WIDE, WIDE_V,
+        total, share, peak, start, free, False, low, high, rows, k + k_head, v + v_head, mask0,
+        mask1, inside, lead, query, SCORED, KEYS, D, DV, K_ROW, V_ROW, SCALE, BLOCK_N, WIDE, WIDE_V,
     )  # fmt: skip
     total, share, peak = _walk(
-        total, share, peak, free, stop, True, rows, k + k_head, v + v_head, mask0, mask1, inside,
-        lead, query, SCORED, KEYS, D, DV, K_ROW, V_ROW, LOW, HIGH, SCALE, BLOCK_N, WIDE, WIDE_V,
+        total, share, peak, free, stop, True, low, high, rows, k + k_head, v + v_head, mask0,
+        mask1, inside, lead, query, SCORED, KEYS, D, DV, K_ROW, V_ROW, SCALE, BLOCK_N, WIDE, WIDE_V,
     )  # fmt: skip
     if partial is None:
         _finish(out, out_row, total, share, inside, DV, WIDE_V, OUT_SCALE, HIDDEN_IS_ZERO)
@@ -153,8 +164,9 @@ def _combine(
 
 
 def attention(
-    q, k, v, mask0, mask1, out, *, heads, places, scored, group, queries, keys, d, dv, k_row, v_row,
-    low, high, scale, out_scale, hidden_is_zero, block_m, block_n, splits, num_warps, num_stages,
+    q, k, v, mask0, mask1, bounds, out, *, bounds_count, bounds_step, heads, places, scored, group,
+    queries, keys, d, dv, k_row, v_row, low, high, scale, out_scale, hidden_is_zero,
+    block_m, block_n, splits, num_warps, num_stages,
 ):  # fmt: skip
     """Write softmax(scale * q @ k^T, masked) @ v into ``out``."""
     wide, wide_v = max(16, triton.next_power_of_2(d)), max(16, triton.next_power_of_2(dv))
@@ -166,11 +178,11 @@ def attention(
         lines = splits * heads * blocks * block_m
         partial = torch.empty(lines * (wide_v + 2), dtype=torch.float32, device=q.device)
     _attend[(heads * blocks, splits)](
-        q, k, v, mask0, mask1, out, partial, PLACES=places, SCORED=scored, GROUP=group,
-        QUERIES=queries, KEYS=keys, D=d, DV=dv, K_ROW=k_row, V_ROW=v_row, LOW=low, HIGH=high,
-        SCALE=scale, OUT_SCALE=out_scale, HIDDEN_IS_ZERO=hidden_is_zero, BLOCKS=blocks, CHUNK=chunk,
-        BLOCK_M=block_m, BLOCK_N=block_n, WIDE=wide, WIDE_V=wide_v,
-        num_warps=num_warps, num_stages=num_stages,
+        q, k, v, mask0, mask1, bounds, out, partial, PLACES=places, SCORED=scored,
+        BOUNDS=bounds_count, BOUNDS_STEP=bounds_step, GROUP=group, QUERIES=queries, KEYS=keys,
+        D=d, DV=dv, K_ROW=k_row, V_ROW=v_row, LOW=low, HIGH=high, SCALE=scale, OUT_SCALE=out_scale,
+        HIDDEN_IS_ZERO=hidden_is_zero, BLOCKS=blocks, CHUNK=chunk, BLOCK_M=block_m,
+        BLOCK_N=block_n, WIDE=wide, WIDE_V=wide_v, num_warps=num_warps, num_stages=num_stages,
     )  # fmt: skip
     if splits > 1:
         _combine[(heads * blocks,)](

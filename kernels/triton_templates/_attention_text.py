@@ -36,9 +36,8 @@ def masks(attention: Attention) -> list[Source]:
     return [step.mask for step in attention.scores.steps if isinstance(step, (Fill, Add))]
 
 
-def visible(attention: Attention) -> int:
-    """How many scores of a head are not hidden by its band."""
-    queries, keys, band = attention.scores.queries, attention.scores.keys, attention.band
+def visible(queries: int, keys: int, band: Band | None) -> int:
+    """How many scores of a head its band does not hide."""
     if band is None:
         return queries * keys
     ends = ((max(0, i + band.low), min(keys - 1, i + band.high)) for i in range(queries))
@@ -46,10 +45,11 @@ def visible(attention: Attention) -> int:
 
 
 def work(attention: Attention, graph: fx.GraphModule) -> Work:
-    """Each tensor once, two products of the visible scores."""
+    """Each tensor once, two products of the visible scores; packed sequences count as one."""
     scores, v, given = attention.scores, attention.v, arguments(graph)
     wide = scores.q.layout.shape[2] + v.layout.shape[2]
-    flops, size = 2 * scores.lead * visible(attention) * wide, outputs(graph)[0].nbytes
+    seen = visible(scores.queries, scores.keys, attention.band)
+    flops, size = 2 * scores.lead * seen * wide, outputs(graph)[0].nbytes
     for source in (scores.q, scores.k, v, *masks(attention)):
         size += distinct(source.layout) * given[argument(source.root)].itemsize
     return Work(size, flops, matrix(given[argument(scores.q.root)].dtype))
@@ -89,7 +89,7 @@ def _offset(layout: Layout, name: str) -> str:
 
 def scored(attention: Attention) -> str:
     """A function that makes of a block of scores what the graph does; empty if that is nothing."""
-    steps = attention.scores.steps[bool(attention.band) :]
+    steps = attention.scores.steps[bool(attention.band) + bool(attention.bounds) :]
     if not steps:
         return ""
     lines, number = list[str](), 0
@@ -120,6 +120,7 @@ def _step(attention: Attention, step: Step, mask: str) -> list[str]:
                     f"score = tl.where({hides}, {literal(value)}, score)"]  # fmt: skip
         case Add(source):
             return [_load(attention, source, mask), f"score += {term(source.term)}"]
+    raise ValueError(f"{step} changes no score")
 
 
 def _load(attention: Attention, source: Source, mask: str) -> str:

@@ -34,9 +34,17 @@ from kernelite.kernels.devices import gpu
 from kernelite.kernels.kernel import Kernel
 from kernelite.kernels.matching.attention import Attention, attention
 from kernelite.kernels.matching.nodes import argument
+from kernelite.kernels.matching.scores import Sequences
 from kernelite.kernels.matching.widened import widened
 from kernelite.kernels.templates import Choice, Choices
-from kernelite.kernels.triton_templates._attention_text import masks, packed, places, scored, work
+from kernelite.kernels.triton_templates._attention_text import (
+    FEW_QUERIES,
+    masks,
+    packed,
+    places,
+    scored,
+    work,
+)
 from kernelite.kernels.triton_templates._source import REFERENCE, written
 from kernelite.kernels.triton_templates._text import (
     ARRANGED,
@@ -77,6 +85,8 @@ class AttentionPlan:
         rows = packed(self.attention) * scores.queries
         wide = max(scores.q.layout.shape[2], v.layout.shape[2])
         tall, long = _tiles(wide, self.kind)
+        if rows <= FEW_QUERIES:  # few registers hold them, and more programs fit
+            long = tuple(sorted(long))
         return {
             "block_m": tuple(n for n in tall if n < 2 * rows) or (16,),
             "block_n": tuple(n for n in long if n < 2 * scores.keys) or (16,),
@@ -110,6 +120,8 @@ class AttentionPlan:
         read = [scores.q, scores.k, found.v, *masks(found)]
         names = [argument(source.root) for source in read]
         names += ["None"] * (3 + MOST_MASKS - len(names))
+        names.append(argument(found.bounds.root) if found.bounds else "None")
+        read += [found.bounds] if found.bounds else []
         constants = {**self._constants(), "scored": "scored" if adjusts else None, **choices}
         given = "".join(f"        {name}={value},\n" for name, value in constants.items())
         functions = [ARRANGED, places(found), *([adjusts] if adjusts else [])]
@@ -127,9 +139,12 @@ class AttentionPlan:
 
     def _constants(self) -> dict[str, object]:
         found, scores, band = self.attention, self.attention.scores, self.attention.band
+        bounds = found.bounds.layout if found.bounds else None
         low = band and band.low > 1 - scores.queries
         high = band and band.high < scores.keys - 1
         return {
+            "bounds_count": bounds.shape[0] if bounds else 0,
+            "bounds_step": bounds.step(0) if bounds else 0,
             "heads": scores.lead // packed(found), "places": "places", "group": packed(found),
             "queries": scores.queries, "keys": scores.keys,
             "d": scores.q.layout.shape[2], "dv": found.v.layout.shape[2],
@@ -156,6 +171,8 @@ class AttentionTemplate:
         """A plan if the graph is one attention over its arguments, columns side by side."""
         found = attention(widened(graph))
         if found is None or len(masks(found)) > MOST_MASKS or abs(found.scores.scale) == inf:
+            return None
+        if not found.bounds and any(isinstance(s, Sequences) for s in found.scores.steps):
             return None
         layouts = (found.scores.q.layout, found.scores.k.layout, found.v.layout, found.out)
         if any(layout.step(2) not in (0, 1) or layout.shape[2] > WIDEST for layout in layouts):

@@ -105,6 +105,54 @@ def test_a_finite_mask_leaves_a_row_that_sees_nothing_its_average() -> None:
     torch.testing.assert_close(found[0, 2, 0], v[0, 0].mean(0))
 
 
+def counted(q: Tensor, k: Tensor, v: Tensor, bounds: Tensor) -> Tensor:
+    token = torch.arange(q.shape[0])
+    sequence = (bounds[None] <= token[:, None]).sum(1)
+    kept = (sequence[None] == sequence[:, None]) & (token <= token[:, None])
+    scores = torch.einsum("ihd,jhd->hij", q, k) * 0.3
+    weights = torch.where(kept, scores, -INF).softmax(-1)
+    return torch.einsum("hij,jhd->ihd", weights, v)
+
+
+def searched(q: Tensor, k: Tensor, v: Tensor, bounds: Tensor) -> Tensor:
+    sequence = torch.searchsorted(bounds, torch.arange(q.shape[0]), right=True)
+    kept = sequence[:, None] == sequence
+    q, k, v = (x.transpose(0, 1) for x in (q, k, v))
+    return F.scaled_dot_product_attention(q, k, v, kept).transpose(0, 1)
+
+
+@pytest.mark.parametrize("function", [counted, searched])
+@pytest.mark.parametrize("count", [1, 4, 19])
+def test_packed_sequences_see_only_themselves(function: Callable[..., Tensor], count: int) -> None:
+    inputs = tensors(*[(45, 2, 8)] * 3)
+    bounds = torch.cat([torch.tensor([0]), torch.randperm(44)[: count - 1].sort().values + 1])
+    computed(TEMPLATE, function, [*inputs, bounds], block_m=16, block_n=16)
+
+
+def test_bounds_that_do_not_ascend_are_counted_all_the_same() -> None:
+    bounds = torch.tensor([30, 0, 10, 10, 45], dtype=torch.int32)
+    computed(TEMPLATE, counted, [*tensors(*[(45, 1, 8)] * 3), bounds])
+
+
+def behind(q: Tensor, k: Tensor, v: Tensor, bounds: Tensor) -> Tensor:
+    sequence = (torch.arange(q.shape[0])[:, None] > bounds).sum(1)
+    scores = torch.einsum("ihd,jhd->hij", q, k)
+    hidden = sequence[:, None] != sequence
+    return torch.einsum("hij,jhd->ihd", scores.masked_fill(hidden, -INF).softmax(-1), v)
+
+
+def other_sequences(q: Tensor, k: Tensor, v: Tensor, bounds: Tensor) -> Tensor:
+    sequence = (torch.arange(q.shape[0])[:, None] >= bounds).sum(1)
+    scores = torch.einsum("ihd,jhd->hij", q, k)
+    hidden = sequence[:, None] == sequence
+    return torch.einsum("hij,jhd->ihd", scores.masked_fill(hidden, -INF).softmax(-1), v)
+
+
+@pytest.mark.parametrize("function", [behind, other_sequences])
+def test_sequences_that_are_counted_otherwise_are_refused(function: Callable[..., Any]) -> None:
+    assert planned(function, [*tensors(*[(9, 1, 8)] * 3), torch.tensor([0, 4])]) is None
+
+
 def test_few_queries_of_few_heads_have_their_keys_split() -> None:
     decode = planned(fused, tensors((1, 8, 1, 128), (1, 8, 8192, 128), (1, 8, 8192, 128)))
     prefill = planned(fused, tensors((1, 64, 1024, 16), (1, 64, 1024, 16), (1, 64, 1024, 16)))
