@@ -111,7 +111,7 @@ def apply(
     home = str(next((t.device for t in model.state_dict().values()), "cpu"))
     target = Target("model", "model", model.eval(), tuple(args), dict(kwargs or {})).on("cpu")
     hosts, _ = capture.hosts(target)
-    sites = capture.sites(model, hosts)
+    sites = capture.sites(model, hosts, contents=False)
     found = inserts(sites, _wanted(run), home)
     moved(target, hosts, sites, home)
     if not found:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from kernelite.agent import tune
 from kernelite.agent.evidence import Evidence, as_evidence, least_bytes
-from kernelite.agent.proposers import Proposer, proposers
+from kernelite.agent.proposers import NoPlans, Proposer, proposers
 from kernelite.agent.search import COSTLY_S, Budget, Say
 from kernelite.harness import crosscompile, sources
 from kernelite.harness.judge import Effort, Judge
@@ -88,6 +88,8 @@ class SiteShortlist:
 
     def _pairs(self, name: str, proposer: Proposer) -> list[Pair]:
         plans = proposer.propose(self.problem, self.target)
+        if isinstance(plans, NoPlans):
+            self.failures.append(f"{name}: {plans.reason}")
         small = {
             plan.label: plan
             for plan in (proposer.propose(self.judge.problem, self.target) if plans else ())

@@ -82,7 +82,7 @@ def examine(run: Path) -> dict[str, Any]:
     device = str(options["device"])
     target = targets.load(str(options["target"]), int(options["seed"])).on("cpu")
     hosts, notes = capture.hosts(target)
-    sites = capture.sites(target.model, hosts)
+    sites = capture.sites(target.model, hosts, contents=False)
     found = inserts(sites, winners(run), device)
     target = moved(target, hosts, sites, device)
     with timer.machine_lock():

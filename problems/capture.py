@@ -58,7 +58,7 @@ class Site:
         places: Host index and region, one per place in a host's graph.
         calls: How often a kernel would run in one run of the model.
         reproduced: Whether the problem file gave the model's own outputs bit for bit; None if
-            the model is without its weights, so that it has none.
+            nothing ran.
     """
 
     name: str
@@ -210,8 +210,8 @@ def flat_arguments(model: torch.nn.Module, host: Host) -> list[torch.Tensor]:
     return flat_tensors(host.args) + list(module.state_dict().values())
 
 
-def sites(model: torch.nn.Module, found: Sequence[Host]) -> list[Site]:
-    """One site per problem, over all hosts, each checked against the model's own outputs."""
+def sites(model: torch.nn.Module, found: Sequence[Host], contents: bool = True) -> list[Site]:
+    """One site per problem, over all hosts; without ``contents`` nothing runs or is checked."""
     places: dict[str, list[tuple[int, Region]]] = {}
     for index, host in enumerate(found):
         for region in partition(host.graph):
@@ -220,7 +220,8 @@ def sites(model: torch.nn.Module, found: Sequence[Host]) -> list[Site]:
     for index, host in enumerate(found):
         firsts = {id(p[0][1]): p for p in places.values() if p[0][0] == index}
         regions = [p[0][1] for p in firsts.values()]
-        for region, tensors, outputs in _seen(host.graph, regions, flat_arguments(model, host)):
+        arguments = flat_arguments(model, host) if contents else []
+        for region, tensors, outputs in _seen(host.graph, regions, arguments):
             made.append(_site(found, firsts[id(region)], tensors, outputs))
     names = Counter[str]()
     for position, site in enumerate(made):
@@ -236,9 +237,10 @@ _Seen = tuple[Region, list[torch.Tensor], list[torch.Tensor]]
 def _seen(
     graph: fx.GraphModule, regions: Sequence[Region], arguments: Sequence[torch.Tensor]
 ) -> list[_Seen]:
-    """Inputs and outputs of the regions, with contents if the model has its weights."""
-    if any(tensor.is_meta for tensor in arguments):
-        return [(r, [n.meta["val"] for n in r.inputs], []) for r in regions]
+    """Inputs and outputs of the regions; the mere looks of inputs where contents are missing."""
+    if not arguments or any(tensor.is_meta for tensor in arguments):
+        looks = [[TensorSpec.of(n.meta["val"]).empty("meta") for n in r.inputs] for r in regions]
+        return [(r, tensors, []) for r, tensors in zip(regions, looks, strict=True)]
     watcher = _Watcher(graph, regions)
     with torch.no_grad():
         watcher.run(*arguments)
