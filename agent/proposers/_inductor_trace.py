@@ -35,6 +35,8 @@ SETTINGS: Mapping[str, Any] = {
     "force_disable_caches": True,  # what is found there is not written again
     "graph_partition": False,  # one function that calls every kernel
 }
+#: Of these some choices depend on sizes, and make conditions of what they found.
+ANY_SIZES: Mapping[str, Any] = {"triton.mix_order_reduction": False}
 
 
 class Written(BaseException):
@@ -107,9 +109,10 @@ def wrapper(
         NotUnderstood: Inductor does not get as far as that.
     """
     arguments = [sizes.tensor(look) for look in looks]
+    own = {} if sizes.mode.shape_env is None else ANY_SIZES
     function = torch.func.functionalize(flat_function(instance, hidden), remove="mutations")
     try:
-        with torch.no_grad(), config.patch({**SETTINGS, **settings}), sizes.mode, _stopped():
+        with torch.no_grad(), config.patch({**SETTINGS, **own, **settings}), sizes.mode, _stopped():
             with enable_python_dispatcher(), _Indexing():
                 graph = make_fx(function, decomposition_table=select_decomp_table())(*arguments)
             _refuse_constants(graph)
