@@ -1,0 +1,66 @@
+"""Host code that views an argument of a kernel as what the kernel walks over."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import prod
+
+import torch
+from torch import fx
+
+from kernelite.kernels.matching.layout import Layout
+from kernelite.kernels.matching.nodes import argument
+from kernelite.kernels.matching.source import declared_stride, row_major
+
+
+def arguments(graph: fx.GraphModule) -> dict[str, torch.Tensor]:
+    """What the flat arguments look like, by the names that they have in ``run``."""
+    nodes = graph.graph.find_nodes(op="placeholder", sort=True)
+    return {argument(node): node.meta["val"] for node in nodes}
+
+
+def outputs(graph: fx.GraphModule) -> list[fx.Node]:
+    """The graph's outputs."""
+    return list(next(iter(graph.graph.find_nodes(op="output"))).args[0])
+
+
+def viewed(root: fx.Node, layout: Layout) -> str:
+    """The text of a view of the argument ``root`` with an axis per factor of ``layout``.
+
+    A view of the whole argument follows its sizes and strides, so that the kernel holds at
+    other ones, too; one of a part of it holds at its own.
+    """
+    name, stride = argument(root), declared_stride(root)
+    shape = tuple(root.meta["val"].shape)
+    for text, whole in _spellings(name, Layout.strided(shape, stride)):
+        if whole == layout:
+            return text
+    laid = f"{name}.contiguous()"
+    if stride != row_major(shape):
+        where = f"dtype={name}.dtype, device={name}.device"
+        laid = f"torch.empty_strided({shape}, {stride}, {where}).copy_({name})"
+    sizes = [f for own in layout.dims for f in own or ((1, 0),)]
+    parts = tuple(size for size, _ in sizes), tuple(step for _, step in sizes)
+    return f"{laid}.as_strided({parts[0]}, {parts[1]}, {layout.offset})"
+
+
+def _spellings(name: str, whole: Layout) -> Iterator[tuple[str, Layout]]:
+    """Views that keep every element, and where they find it."""
+    shape = whole.shape
+    flat = _regrouped(whole, (prod(shape),))
+    yield name, whole
+    if flat is not None:
+        yield f"{name}.reshape(-1)", flat
+    if len(shape) < 2:
+        return
+    yield f"{name}.mT", whole.permuted((*range(len(shape) - 2), len(shape) - 1, len(shape) - 2))
+    matrix = _regrouped(whole, (prod(shape[:-1]), shape[-1]))
+    if matrix is not None:
+        yield f"{name}.reshape(-1, {name}.shape[-1])", matrix
+        yield f"{name}.reshape(-1, {name}.shape[-1]).mT", matrix.permuted((1, 0))
+
+
+def _regrouped(whole: Layout, shape: tuple[int, ...]) -> Layout | None:
+    """``whole`` under another shape, if a step leads from each index to the next."""
+    found = whole.regrouped(shape)
+    return None if found is None or any(len(own) > 1 for own in found.dims) else found
