@@ -79,7 +79,11 @@ class CrossEntropyPlan:
             "ignored": own.ignored, "wraps": own.wraps, "reduces": own.reduces,
             "divides": own.divides_by_kept,
         }  # fmt: skip
-        lines = [by_rows(own.logits), by_rows(own.labels), *(f"{k}={v}" for k, v in numbers.items())]
+        lines = [
+            by_rows(own.logits),
+            by_rows(own.labels),
+            *(f"{k}={v}" for k, v in numbers.items()),
+        ]
         shape = "" if own.reduces or self.out.dim() == 1 else f".view({tuple(self.out.shape)})"
         run = (
             f"def run({', '.join(self.given)}):\n    return cross_entropy(\n"
