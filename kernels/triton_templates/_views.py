@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from math import prod
 
 import torch
@@ -35,13 +35,19 @@ def viewed(root: fx.Node, layout: Layout) -> str:
     for text, whole in _spellings(name, Layout.strided(shape, stride)):
         if whole == layout:
             return text
-    laid = f"{name}.contiguous()"
+    factors = [factor for own in layout.dims for factor in own or ((1, 0),)]
+    sizes, steps = tuple(size for size, _ in factors), tuple(step for _, step in factors)
+    laid = f"{name}.contiguous().view(-1)"
     if stride != row_major(shape):
         where = f"dtype={name}.dtype, device={name}.device"
-        laid = f"torch.empty_strided({shape}, {stride}, {where}).copy_({name})"
-    sizes = [f for own in layout.dims for f in own or ((1, 0),)]
-    parts = tuple(size for size, _ in sizes), tuple(step for _, step in sizes)
-    return f"{laid}.as_strided({parts[0]}, {parts[1]}, {layout.offset})"
+        copied = f"torch.empty_strided({shape}, {stride}, {where}).copy_({name})"
+        laid = f"{copied}.as_strided(({_reach(shape, stride)},), (1,))"
+    return f"{laid}[{layout.offset}:].as_strided({sizes}, {steps})"
+
+
+def _reach(shape: Sequence[int], stride: Sequence[int]) -> int:
+    """How many elements of memory a tensor spans."""
+    return 1 + sum((size - 1) * step for size, step in zip(shape, stride, strict=True))
 
 
 def _spellings(name: str, whole: Layout) -> Iterator[tuple[str, Layout]]:
