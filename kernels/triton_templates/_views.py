@@ -9,7 +9,7 @@ import torch
 from torch import fx
 
 from kernelite.kernels.matching.layout import Layout
-from kernelite.kernels.matching.nodes import argument
+from kernelite.kernels.matching.nodes import argument, shape_of
 from kernelite.kernels.matching.source import declared_stride, row_major
 
 
@@ -24,14 +24,13 @@ def outputs(graph: fx.GraphModule) -> list[fx.Node]:
     return list(next(iter(graph.graph.find_nodes(op="output"))).args[0])
 
 
-def viewed(root: fx.Node, layout: Layout) -> str:
-    """The text of a view of the argument ``root`` with an axis per factor of ``layout``.
+def viewed(name: str, root: fx.Node, layout: Layout) -> str:
+    """The text of a view of ``root``, which ``run`` calls ``name``; an axis per factor.
 
     A view of the whole argument follows its sizes and strides, so that the kernel holds at
     other ones, too; one of a part of it holds at its own.
     """
-    name, stride = argument(root), declared_stride(root)
-    shape = tuple(root.meta["val"].shape)
+    shape, stride = shape_of(root), declared_stride(root)
     for text, whole in _spellings(name, Layout.strided(shape, stride)):
         if whole == layout:
             return text
@@ -60,6 +59,10 @@ def _spellings(name: str, whole: Layout) -> Iterator[tuple[str, Layout]]:
     if len(shape) < 2:
         return
     yield f"{name}.mT", whole.permuted((*range(len(shape) - 2), len(shape) - 1, len(shape) - 2))
+    batches = _regrouped(whole, (prod(shape[:-2]), *shape[-2:]))
+    if batches is not None:
+        yield f"{name}.reshape(-1, *{name}.shape[-2:])", batches
+        yield f"{name}.reshape(-1, *{name}.shape[-2:]).mT", batches.permuted((0, 2, 1))
     matrix = _regrouped(whole, (prod(shape[:-1]), shape[-1]))
     if matrix is not None:
         yield f"{name}.reshape(-1, {name}.shape[-1])", matrix

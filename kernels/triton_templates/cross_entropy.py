@@ -103,11 +103,11 @@ class CrossEntropyPlan:
 
 def by_rows(source: Source) -> str:
     """The text of a view with two axes of rows in front."""
-    rows, *rest = source.layout.dims
+    name, (rows, *rest) = argument(source.root), source.layout.dims
     if len(rows) < 2:
-        return f"{viewed(source.root, source.layout)}[None]"
+        return f"{viewed(name, source.root, source.layout)}[None]"
     split = Layout((rows[:1], rows[1:], *rest), source.layout.offset)
-    return viewed(source.root, split)
+    return viewed(name, source.root, split)
 
 
 class CrossEntropyTemplate:

@@ -1,0 +1,95 @@
+"""The tiles in which a product may be computed, and which to begin with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from kernelite.kernels.templates import Choice
+from kernelite.kernels.triton_templates._stages import Stage
+from kernelite.kernels.triton_templates._tiles import power_of_two
+
+#: What fills the multiprocessors of a GPU.
+PROGRAMS = 128
+#: Of a block: NVIDIA's from sm_80 on have more, AMD's until gfx942 just this, but hold the
+#: run that is loaded last in registers.
+SHARED_BYTES, SHARED_BYTES_AMD = 160 << 10, 64 << 10
+#: Of a thread, of 32 bits: a half of what there is, for operands and addresses.
+ACCUMULATORS = 128
+LEAST = 16  # rows, columns and depth of a matrix instruction
+SHALLOW = 256  # a part of the summed axis at least
+GROUPS = (8, 4, 1)
+MOST_PARTS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """Rows, columns and depth of a block, its warps, and how many runs are under way."""
+
+    rows: int
+    columns: int
+    depth: int
+    warps: int
+    stages: int
+
+    def __str__(self) -> str:
+        sizes = f"{self.rows}x{self.columns}x{self.depth}"
+        return f"{sizes}, {self.warps} warps, {self.stages} stages"
+
+    def fits(self, products: int, element_bytes: int) -> bool:
+        """Whether registers and shared memory of every target hold it."""
+        run = (self.rows + products * self.columns) * self.depth * element_bytes
+        sums = products * self.rows * self.columns // (32 * self.warps)
+        memory = run * self.stages <= SHARED_BYTES and run * (self.stages - 1) <= SHARED_BYTES_AMD
+        return memory and sums <= ACCUMULATORS
+
+    def count(self, stage: Stage) -> int:
+        """How many of them there are in a result."""
+        batch, rows, columns = stage.shape
+        return batch * -(-rows // self.rows) * -(-columns // self.columns)
+
+    def within(self, stage: Stage) -> bool:
+        """Whether no axis is less than half of it."""
+        sizes = zip((*stage.shape[1:], stage.inner), (self.rows, self.columns, self.depth),
+                    strict=True)  # fmt: skip
+        return all(own <= max(LEAST, power_of_two(size)) for size, own in sizes)
+
+
+#: For two bytes per element: on matrix units, which want large tiles.
+HALVES = (
+    Tile(128, 256, 32, 8, 3), Tile(128, 128, 64, 8, 3), Tile(128, 128, 32, 4, 4),
+    Tile(128, 64, 64, 4, 3), Tile(64, 128, 64, 4, 3), Tile(64, 64, 64, 4, 4),
+    Tile(32, 64, 64, 4, 4), Tile(16, 128, 64, 4, 4), Tile(16, 64, 128, 4, 4),
+    Tile(16, 32, 64, 4, 4), Tile(16, 16, 16, 4, 2),
+)  # fmt: skip
+#: For four: on vector units, whose operands are in registers.
+SINGLES = (
+    Tile(64, 64, 16, 8, 3), Tile(64, 64, 16, 4, 3), Tile(32, 64, 32, 4, 3), Tile(32, 32, 32, 4, 3),
+    Tile(16, 64, 32, 4, 3), Tile(16, 32, 32, 4, 3), Tile(16, 16, 16, 4, 2),
+)  # fmt: skip
+
+
+def tiles(stage: Stage, element_bytes: int) -> list[Tile]:
+    """Those that suit a stage, first the largest that fills the device."""
+    every = HALVES if element_bytes == 2 else SINGLES
+    suited = [t for t in every if t.fits(len(stage.rights), element_bytes) and t.within(stage)]
+    if not suited:
+        return [every[-1]]
+    filling = [tile for tile in suited if tile.count(stage) >= PROGRAMS]
+    first = filling[0] if filling else max(suited, key=lambda tile: tile.count(stage))
+    return [first, *(tile for tile in suited if tile is not first)]
+
+
+def space(stage: Stage, element_bytes: int) -> dict[str, Sequence[Choice]]:
+    """The open parameters of one stage; see `kernels.templates.Plan`."""
+    ordered = tiles(stage, element_bytes)
+    missing = PROGRAMS // ordered[0].count(stage)
+    deep = power_of_two(stage.inner // SHALLOW + 1) // 2
+    parts = min(power_of_two(missing + 1) // 2, max(deep, 1), MOST_PARTS)
+    few = tuple(dict.fromkeys((max(parts, 1), 1, 2, 4))) if missing and deep > 1 else (1,)
+    return {"tile": [str(tile) for tile in ordered], "group": GROUPS, "split": few}
+
+
+def parsed(name: str) -> Tile:
+    """The tile that a choice names."""
+    return next(tile for tile in (*HALVES, *SINGLES) if str(tile) == name)
