@@ -14,8 +14,9 @@ PROGRAMS = 128
 #: Of a block: NVIDIA's from sm_80 on have more, AMD's until gfx942 just this, but hold the
 #: run that is loaded last in registers.
 SHARED_BYTES, SHARED_BYTES_AMD = 160 << 10, 64 << 10
-#: Of a thread, of 32 bits: a half of what there is, for operands and addresses.
-ACCUMULATORS = 128
+#: Of a thread, of 32 bits: a half of what there is, for operands and addresses; and what
+#: leaves an epilogue enough as well.
+ACCUMULATORS, COMFORTABLE = 128, 64
 LEAST = 16  # rows, columns and depth of a matrix instruction
 SHALLOW = 256  # a part of the summed axis at least
 GROUPS = (8, 4, 1)
@@ -39,9 +40,12 @@ class Tile:
     def fits(self, products: int, element_bytes: int) -> bool:
         """Whether registers and shared memory of every target hold it."""
         run = (self.rows + products * self.columns) * self.depth * element_bytes
-        sums = products * self.rows * self.columns // (32 * self.warps)
         memory = run * self.stages <= SHARED_BYTES and run * (self.stages - 1) <= SHARED_BYTES_AMD
-        return memory and sums <= ACCUMULATORS
+        return memory and self.sums(products) <= ACCUMULATORS
+
+    def sums(self, products: int) -> int:
+        """Accumulators of a thread."""
+        return products * self.rows * self.columns // (32 * self.warps)
 
     def count(self, stage: Stage) -> int:
         """How many of them there are in a result."""
@@ -55,11 +59,11 @@ class Tile:
         return all(own <= max(LEAST, power_of_two(size)) for size, own in sizes)
 
 
-#: For two bytes per element: on matrix units, which want large tiles.  The second and third
-#: leave an epilogue few registers: to be tried, not to begin with.
+#: For two bytes per element: on matrix units, which want large tiles.
 HALVES = (
     Tile(128, 128, 64, 8, 3), Tile(128, 256, 32, 8, 3), Tile(128, 128, 32, 4, 4),
-    Tile(128, 64, 64, 4, 3), Tile(64, 128, 64, 4, 3), Tile(64, 64, 64, 4, 4),
+    Tile(128, 64, 64, 8, 3), Tile(128, 64, 64, 4, 3), Tile(64, 128, 64, 4, 3),
+    Tile(64, 64, 64, 4, 4),
     Tile(32, 64, 64, 4, 4), Tile(16, 128, 64, 4, 4), Tile(16, 64, 128, 4, 4),
     Tile(16, 32, 64, 4, 4), Tile(16, 16, 16, 4, 2),
 )  # fmt: skip
@@ -71,13 +75,14 @@ SINGLES = (
 
 
 def tiles(stage: Stage, element_bytes: int) -> list[Tile]:
-    """Those that suit a stage, first the largest that fills the device."""
+    """Those that suit a stage, first the largest comfortable one that fills the device."""
     every = HALVES if element_bytes == 2 else SINGLES
     suited = [t for t in every if t.fits(len(stage.rights), element_bytes) and t.within(stage)]
     if not suited:
         return [every[-1]]
-    filling = [tile for tile in suited if tile.count(stage) >= PROGRAMS]
-    first = filling[0] if filling else max(suited, key=lambda tile: tile.count(stage))
+    easy = [tile for tile in suited if tile.sums(len(stage.rights)) <= COMFORTABLE] or suited
+    filling = [tile for tile in easy if tile.count(stage) >= PROGRAMS]
+    first = filling[0] if filling else max(easy, key=lambda tile: tile.count(stage))
     return [first, *(tile for tile in suited if tile is not first)]
 
 
