@@ -15,14 +15,13 @@ from kernelite.kernels.loops.ir import Unsupported
 from kernelite.kernels.matching.nodes import is_functional
 from kernelite.kernels.matching.widened import widened
 from kernelite.kernels.templates import Choice, Choices
-from kernelite.kernels.triton_templates._gemm_tiles import parsed, space
+from kernelite.kernels.triton_templates._gemm_tiles import MATRIX, Tile, space
 from kernelite.kernels.triton_templates._loops_text import helpers
 from kernelite.kernels.triton_templates._source import Work, written
 from kernelite.kernels.triton_templates._stages import Reader, Stage
 from kernelite.kernels.triton_templates._views import outputs
 
 BODY = Path(__file__).with_name("_gemm_body.py")
-MATRIX = {torch.float16: "fp16", torch.bfloat16: "bf16"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +63,9 @@ class GemmPlan:
 
     def _launch(self, number: int, stage: Stage, chosen: Choices) -> str:
         own = {name: chosen[name + _suffix(number)] for name in ("tile", "group", "split")}
-        tile = parsed(str(own.pop("tile")))
+        tile = Tile.parsed(str(own.pop("tile")))
         dtype = self.values[f"result{number}"].dtype
-        blocks = {"block_m": tile.rows, "block_n": tile.columns, "block_k": tile.depth,
-                  "warps": tile.warps, "stages": tile.stages, **own}  # fmt: skip
-        given = "".join(f"        {name}={value},\n" for name, value in blocks.items())
+        blocks = {**tile.blocks(), **own}
         views = "".join(f"{view}, " for view in stage.epilogue.views)
         lines = [stage.left, f"({', '.join(stage.rights)},)", f"({views})",
                  f"epilogue=epilogue{number}", f"dtype={dtype}",

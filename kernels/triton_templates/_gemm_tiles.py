@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+import torch
 
 from kernelite.kernels.templates import Choice
 from kernelite.kernels.triton_templates._stages import Stage
 from kernelite.kernels.triton_templates._tiles import power_of_two
 
+MATRIX = {torch.float16: "fp16", torch.bfloat16: "bf16"}
 #: What fills the multiprocessors of a GPU.
 PROGRAMS = 128
 #: Of a block: NVIDIA's from sm_80 on have more, AMD's until gfx942 just this, but hold the
@@ -47,16 +51,25 @@ class Tile:
         """Accumulators of a thread."""
         return products * self.rows * self.columns // (32 * self.warps)
 
-    def count(self, stage: Stage) -> int:
-        """How many of them there are in a result."""
-        batch, rows, columns = stage.shape
+    def count(self, shape: tuple[int, int, int]) -> int:
+        """How many of them there are in a result of (batch, M, N)."""
+        batch, rows, columns = shape
         return batch * -(-rows // self.rows) * -(-columns // self.columns)
 
-    def within(self, stage: Stage) -> bool:
-        """Whether no axis is less than half of it."""
-        sizes = zip((*stage.shape[1:], stage.inner), (self.rows, self.columns, self.depth),
-                    strict=True)  # fmt: skip
+    def within(self, shape: tuple[int, int, int]) -> bool:
+        """Whether no axis of (M, N, K) is less than half of it."""
+        sizes = zip(shape, (self.rows, self.columns, self.depth), strict=True)
         return all(own <= max(LEAST, power_of_two(size)) for size, own in sizes)
+
+    def blocks(self) -> dict[str, int]:
+        """As host code is told of it."""
+        return {"block_m": self.rows, "block_n": self.columns, "block_k": self.depth,
+                "warps": self.warps, "stages": self.stages}  # fmt: skip
+
+    @classmethod
+    def parsed(cls, name: str) -> Tile:
+        """The tile that is called ``name``."""
+        return cls(*map(int, re.findall(r"\d+", name)))
 
 
 #: For two bytes per element: on matrix units, which want large tiles.
@@ -77,25 +90,24 @@ SINGLES = (
 def tiles(stage: Stage, element_bytes: int) -> list[Tile]:
     """Those that suit a stage, first the largest comfortable one that fills the device."""
     every = HALVES if element_bytes == 2 else SINGLES
-    suited = [t for t in every if t.fits(len(stage.rights), element_bytes) and t.within(stage)]
+    suited = [
+        t
+        for t in every
+        if t.fits(len(stage.rights), element_bytes) and t.within((*stage.shape[1:], stage.inner))
+    ]
     if not suited:
         return [every[-1]]
     easy = [tile for tile in suited if tile.sums(len(stage.rights)) <= COMFORTABLE] or suited
-    filling = [tile for tile in easy if tile.count(stage) >= PROGRAMS]
-    first = filling[0] if filling else max(easy, key=lambda tile: tile.count(stage))
+    filling = [tile for tile in easy if tile.count(stage.shape) >= PROGRAMS]
+    first = filling[0] if filling else max(easy, key=lambda tile: tile.count(stage.shape))
     return [first, *(tile for tile in suited if tile is not first)]
 
 
 def space(stage: Stage, element_bytes: int) -> dict[str, Sequence[Choice]]:
     """The open parameters of one stage; see `kernels.templates.Plan`."""
     ordered = tiles(stage, element_bytes)
-    missing = PROGRAMS // ordered[0].count(stage)
+    missing = PROGRAMS // ordered[0].count(stage.shape)
     deep = power_of_two(stage.inner // SHALLOW + 1) // 2
     parts = min(power_of_two(missing + 1) // 2, max(deep, 1), MOST_PARTS)
     few = tuple(dict.fromkeys((max(parts, 1), 1, 2, 4))) if missing and deep > 1 else (1,)
     return {"tile": [str(tile) for tile in ordered], "group": GROUPS, "split": few}
-
-
-def parsed(name: str) -> Tile:
-    """The tile that a choice names."""
-    return next(tile for tile in (*HALVES, *SINGLES) if str(tile) == name)

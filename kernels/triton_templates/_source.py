@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from kernelite.kernels.kernel import Kernel
 
 #: The GPU whose bounds the heading names; others are near enough in operations per byte.
 REFERENCE = "H200"
+#: How a body imports functions from another.
+SHARED = re.compile(r"\nfrom kernelite\.kernels\.triton_templates\.(\w+) import .*\n")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +41,16 @@ def written(label: str, work: Work, body: Path, run: str) -> Kernel:
         run: The text of ``run``, which takes the flat arguments.
     """
     heading = "".join(f"# {line}\n" for line in (label, *arithmetic(work)))
-    return Kernel("triton", f"{heading}{body.read_text()}\n\n{run.rstrip()}\n")
+    return Kernel("triton", f"{heading}{_whole(body)}\n\n{run.rstrip()}\n")
+
+
+def _whole(body: Path) -> str:
+    """The text of ``body``, with that of a body that it imports from in the import's place."""
+    text = body.read_text()
+    if (found := SHARED.search(text)) is None:
+        return text
+    shared = body.with_name(f"{found[1]}.py").read_text().partition("\n\n\n")[2]
+    return text[: found.start()] + "\n\n" + shared + text[found.end() :]
 
 
 def arithmetic(work: Work) -> list[str]:

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kernelite.kernels.kernel import Kernel
-from kernelite.kernels.triton_templates._gemm_tiles import HALVES, SINGLES, parsed
+from kernelite.kernels.triton_templates._gemm_tiles import HALVES, SINGLES, Tile
 from kernelite.kernels.triton_templates.gemm import TEMPLATE
 from kernelite.problems.problem import Problem
 from tests.kernels.emulation import check, graph_of, named, rendered, verdict
@@ -131,10 +131,10 @@ def test_a_large_product_begins_with_a_large_tile_and_a_thin_one_with_a_split() 
     assert large is not None
     assert thin is not None
     assert (large.space["tile"][0], large.space["split"]) == (str(HALVES[0]), (1,))
-    assert parsed(str(thin.space["tile"][0])).rows == 16
+    assert Tile.parsed(str(thin.space["tile"][0])).rows == 16
     assert int(thin.space["split"][0]) > 1
 
 
 def test_each_tile_has_a_name_of_its_own() -> None:
     every = {*HALVES, *SINGLES}
-    assert {parsed(str(tile)) for tile in every} == every
+    assert {Tile.parsed(str(tile)) for tile in every} == every
