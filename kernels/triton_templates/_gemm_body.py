@@ -75,7 +75,7 @@ def multiply(
         num_warps=warps, num_stages=stages,
     )  # fmt: skip
     if split > 1:
-        join_tile[(triton.cdiv(M, 16) * triton.cdiv(N, 64), batch)](
-            sums, out, operands, M, N, split, EPILOGUE=epilogue, PAIR=pair, BLOCK_M=16, BLOCK_N=64
+        join_tile[(triton.cdiv(M, 16) * triton.cdiv(N, 32), batch)](
+            sums, out, operands, M, N, split, EPILOGUE=epilogue, PAIR=pair, BLOCK_M=16, BLOCK_N=32
         )
     return out

@@ -13,6 +13,7 @@ from kernelite.kernels.triton_templates._stages import Stage
 from kernelite.kernels.triton_templates._tiles import power_of_two
 
 MATRIX = {torch.float16: "fp16", torch.bfloat16: "bf16"}
+Shape = tuple[int, int, int]
 #: What fills the multiprocessors of a GPU.
 PROGRAMS = 128
 #: Of a block: NVIDIA's from sm_80 on have more, AMD's until gfx942 just this, but hold the
@@ -51,12 +52,12 @@ class Tile:
         """Accumulators of a thread."""
         return products * self.rows * self.columns // (32 * self.warps)
 
-    def count(self, shape: tuple[int, int, int]) -> int:
+    def count(self, shape: Shape) -> int:
         """How many of them there are in a result of (batch, M, N)."""
         batch, rows, columns = shape
         return batch * -(-rows // self.rows) * -(-columns // self.columns)
 
-    def within(self, shape: tuple[int, int, int]) -> bool:
+    def within(self, shape: Shape) -> bool:
         """Whether no axis of (M, N, K) is less than half of it."""
         sizes = zip(shape, (self.rows, self.columns, self.depth), strict=True)
         return all(own <= max(LEAST, power_of_two(size)) for size, own in sizes)
@@ -87,25 +88,26 @@ SINGLES = (
 )  # fmt: skip
 
 
-def tiles(stage: Stage, element_bytes: int) -> list[Tile]:
-    """Those that suit a stage, first the largest comfortable one that fills the device."""
+def suited(shape: Shape, products: int, element_bytes: int) -> list[Tile]:
+    """Those for products of (M, N, K), first the largest comfortable one that fills the device.
+
+    Args:
+        shape: M, batches included, N and K.
+        products: How many are computed at once.
+        element_bytes: Of an operand.
+    """
     every = HALVES if element_bytes == 2 else SINGLES
-    suited = [
-        t
-        for t in every
-        if t.fits(len(stage.rights), element_bytes) and t.within((*stage.shape[1:], stage.inner))
-    ]
-    if not suited:
-        return [every[-1]]
-    easy = [tile for tile in suited if tile.sums(len(stage.rights)) <= COMFORTABLE] or suited
-    filling = [tile for tile in easy if tile.count(stage.shape) >= PROGRAMS]
-    first = filling[0] if filling else max(easy, key=lambda tile: tile.count(stage.shape))
-    return [first, *(tile for tile in suited if tile is not first)]
+    found = [t for t in every if t.fits(products, element_bytes) and t.within(shape)] or [every[-1]]
+    easy = [tile for tile in found if tile.sums(products) <= COMFORTABLE] or found
+    filling = [tile for tile in easy if tile.count((1, *shape[:2])) >= PROGRAMS]
+    first = filling[0] if filling else max(easy, key=lambda tile: tile.count((1, *shape[:2])))
+    return [first, *(tile for tile in found if tile is not first)]
 
 
 def space(stage: Stage, element_bytes: int) -> dict[str, Sequence[Choice]]:
     """The open parameters of one stage; see `kernels.templates.Plan`."""
-    ordered = tiles(stage, element_bytes)
+    batch, rows, columns = stage.shape
+    ordered = suited((batch * rows, columns, stage.inner), len(stage.rights), element_bytes)
     missing = PROGRAMS // ordered[0].count(stage.shape)
     deep = power_of_two(stage.inner // SHALLOW + 1) // 2
     parts = min(power_of_two(missing + 1) // 2, max(deep, 1), MOST_PARTS)

@@ -19,14 +19,13 @@ from torch import fx
 
 from kernelite.kernels.kernel import Kernel
 from kernelite.kernels.matching.cross_entropy import Loss, loss
-from kernelite.kernels.matching.layout import Layout
 from kernelite.kernels.matching.nodes import argument
-from kernelite.kernels.matching.source import Source
 from kernelite.kernels.matching.widened import widened
 from kernelite.kernels.templates import Choice, Choices
+from kernelite.kernels.triton_templates._losses import by_rows, called, reduction
 from kernelite.kernels.triton_templates._source import Work, written
 from kernelite.kernels.triton_templates._tiles import power_of_two, within
-from kernelite.kernels.triton_templates._views import arguments, outputs, viewed
+from kernelite.kernels.triton_templates._views import arguments, outputs
 
 BODY = Path(__file__).with_name("_cross_entropy_body.py")
 OPERATIONS = 4  # comparison, difference, exponential, sum
@@ -52,9 +51,7 @@ class CrossEntropyPlan:
     @property
     def label(self) -> str:
         """``cross_entropy`` with its reduction."""
-        if not self.loss.reduces:
-            return "cross_entropy (none)"
-        return f"cross_entropy ({'mean' if self.loss.divides_by_kept else 'sum'})"
+        return f"cross_entropy ({reduction(self.loss)})"
 
     @property
     def space(self) -> Mapping[str, Sequence[Choice]]:
@@ -74,22 +71,9 @@ class CrossEntropyPlan:
     def render(self, choices: Choices) -> Kernel:
         """The kernel for one choice of every open parameter."""
         own, (rows, classes) = self.loss, self.loss.logits.layout.shape
-        numbers = {name: values[0] for name, values in self.space.items()} | dict(choices) | {
-            "dtype": self.out.dtype, "scale": own.logits.scale, "factor": own.scale,
-            "ignored": own.ignored, "wraps": own.wraps, "reduces": own.reduces,
-            "divides": own.divides_by_kept,
-        }  # fmt: skip
-        lines = [
-            by_rows(own.logits),
-            by_rows(own.labels),
-            *(f"{k}={v}" for k, v in numbers.items()),
-        ]
-        shape = "" if own.reduces or self.out.dim() == 1 else f".view({tuple(self.out.shape)})"
-        run = (
-            f"def run({', '.join(self.given)}):\n    return cross_entropy(\n"
-            + "".join(f"        {line},\n" for line in lines)
-            + f"    ){shape}"
-        )
+        numbers = {name: values[0] for name, values in self.space.items()} | dict(choices)
+        views = [by_rows(own.logits), by_rows(own.labels)]
+        run = called("cross_entropy", own, self.out, list(self.given), views, numbers)
         return written(f"{self.label} of {rows} x {classes} logits", self._work, BODY, run)
 
     @property
@@ -99,15 +83,6 @@ class CrossEntropyPlan:
                  for source in (self.loss.logits, self.loss.labels)]  # fmt: skip
         moved = rows * (classes * sizes[0] + sizes[1]) + self.out.nbytes
         return Work(moved, OPERATIONS * rows * classes)
-
-
-def by_rows(source: Source) -> str:
-    """The text of a view with two axes of rows in front."""
-    name, (rows, *rest) = argument(source.root), source.layout.dims
-    if len(rows) < 2:
-        return f"{viewed(name, source.root, source.layout)}[None]"
-    split = Layout((rows[:1], rows[1:], *rest), source.layout.offset)
-    return viewed(name, source.root, split)
 
 
 class CrossEntropyTemplate:

@@ -48,8 +48,9 @@ BODY = Path(__file__).with_name("_dequantised_body.py")
 BYTES = (torch.uint8, torch.int8)
 #: Their depth counts levels, which have one weight or two.
 TILES = (
-    Tile(128, 64, 32, 8, 3), Tile(64, 64, 32, 4, 3), Tile(32, 64, 32, 4, 3), Tile(16, 64, 64, 4, 3),
-    Tile(16, 64, 32, 4, 4), Tile(16, 32, 64, 4, 4), Tile(16, 16, 16, 4, 2),
+    Tile(128, 64, 64, 8, 3), Tile(128, 64, 32, 8, 2), Tile(64, 32, 32, 4, 3),
+    Tile(32, 64, 32, 4, 3), Tile(16, 64, 64, 4, 3), Tile(16, 64, 32, 4, 4),
+    Tile(16, 32, 64, 4, 4), Tile(16, 16, 16, 4, 2),
 )  # fmt: skip
 
 
