@@ -78,6 +78,8 @@ class GemmPlan:
         shape, left = self.values[f"result{number}"].shape, stage.reads[0]
         if shape == stage.shape[1:]:
             return "[0]"
+        if len(shape) == 1:
+            return ".view(-1)"
         if shape == (*self.values[left].shape[:-1], stage.shape[2]):
             return f".view(*{left}.shape[:-1], -1)"
         return f".view({tuple(shape)})"

@@ -10,7 +10,7 @@ from torch import fx
 from kernelite.kernels.loops.ir import Unsupported
 from kernelite.kernels.matching.behind import behind
 from kernelite.kernels.matching.layout import Layout
-from kernelite.kernels.matching.nodes import argument, is_view, op, shape_of
+from kernelite.kernels.matching.nodes import argument, fields, is_view, op, shape_of
 from kernelite.kernels.matching.product import Product, product
 from kernelite.kernels.matching.source import declared_stride, row_major, source
 from kernelite.kernels.triton_templates._epilogue import Epilogue, epilogue
@@ -72,7 +72,7 @@ class Reader:
         Raises:
             Unsupported: it is no product, or something else as well.
         """
-        if node in self.names:
+        if node in self.names or self._sum(node):
             return
         if declared_stride(node) != row_major(shape_of(node)):
             raise Unsupported("a result that is not row-major")
@@ -82,6 +82,31 @@ class Reader:
         if len({own.left for own in found.values()}) != 1 or len(found) > 2:
             raise Unsupported("products of several left operands")
         self._add(node, found, lefts[0], rights)
+
+    def _sum(self, node: fx.Node) -> bool:
+        """Add a sum over all rows of an argument, which is a product with ones, if it is one."""
+        if op(node) != "sum" or not shape_of(node):
+            return False
+        named = fields(node)
+        of, read = named["self"], source(named["self"])
+        shape, axes = shape_of(of), named.get("dim")
+        rows, rank = prod(shape[:-1]), len(shape)
+        if read is None or not read.is_float or read.root not in self.names or axes is None:
+            return False
+        flat = read.layout.regrouped((rows, shape[-1]))
+        if {axis % rank for axis in axes} != set(range(rank - 1)) or rank < 2 or flat is None:
+            return False
+        matrix = self._text(Operand(read.root, flat, 1.0), Layout(((), *flat.dims), flat.offset))
+        name, scale = self.names[read.root], "" if read.scale == 1 else f" * {read.scale!r}"
+        one = f"torch.ones((1, 1, 1), dtype={name}.dtype, device={name}.device)"
+        ones = f"{one}.expand(1, 1, {matrix}.shape[1])"
+        own = Epilogue(f"    return products[0]{scale}\n", (), 1)
+        self._keep(Stage(node, ones, (matrix,), (name, name), (1, 1, shape[-1]), rows, own))
+        return True
+
+    def _keep(self, stage: Stage) -> None:
+        self.names[stage.node] = f"result{len(self.stages)}"
+        self.stages.append(stage)
 
     def _products(self, node: fx.Node) -> dict[fx.Node, Product]:
         """The last products on the way to ``node``, in the graph's order."""
@@ -125,8 +150,7 @@ class Reader:
         part = behind(node, self.names, products)
         own = epilogue(part, shape, {name: each for each, name in self.names.items()})
         reads = tuple(self.names[operand.root] for operand in (left, *rights))
-        self.stages.append(Stage(node, texts[0], texts[1:], reads, shape, first.inner, own))
-        self.names[node] = f"result{len(self.stages) - 1}"
+        self._keep(Stage(node, texts[0], texts[1:], reads, shape, first.inner, own))
 
     def _arranged(
         self, products: list[Product], left: Operand, rights: list[Operand]
