@@ -28,6 +28,11 @@ class LossGradient:
     grad: Source
 
 
+def into_logits(graph: fx.GraphModule) -> list[fx.Node]:
+    """Where gradients of losses for their logits come out."""
+    return [node for node in graph.graph.nodes if op(node) == "_log_softmax_backward_data"]
+
+
 def loss_gradient(graph: fx.GraphModule) -> LossGradient | None:
     """What the whole graph computes, as autograd writes it, or None."""
     if not is_functional(graph):

@@ -2,21 +2,7 @@ import torch
 import triton
 import triton.language as tl
 
-from kernelite.kernels.triton_templates._losses_body import class_of, offsets
-
-
-@triton.jit
-def count_kept(
-    labels, kept, rows, inner, outer_stride, inner_stride,
-    IGNORED: tl.constexpr, BLOCK: tl.constexpr,
-):  # fmt: skip
-    """How many labels are not ignored; one program."""
-    count = tl.zeros((BLOCK,), tl.float32)
-    for start in range(0, rows, BLOCK):
-        row = start + tl.arange(0, BLOCK)
-        label = class_of(labels, row, row < rows, inner, outer_stride, inner_stride, 0, False)
-        count += ((row < rows) & (label != IGNORED)).to(tl.float32)
-    tl.store(kept, tl.sum(count, 0))
+from kernelite.kernels.triton_templates._losses_body import class_of, counted, offsets
 
 
 @triton.jit
@@ -63,10 +49,7 @@ def cross_entropy_backward(
     """Gradients (rows, classes) for (outer, inner, classes) logits; ``grad`` has (rows,) or ()."""
     count, classes = labels.numel(), logits.shape[2]
     place = labels.shape[1], *labels.stride()
-    kept = torch.empty((), dtype=torch.float32, device=logits.device)
-    if divides:
-        least = min(4096, triton.next_power_of_2(count))
-        count_kept[(1,)](labels, kept, count, *place, IGNORED=ignored, BLOCK=least, num_warps=8)
+    kept = counted(labels, ignored) if divides else labels
     out = torch.empty(count, classes, dtype=dtype, device=logits.device)
     spread[(triton.cdiv(count, rows),)](
         logits, labels, grad, kept, out, count, classes,

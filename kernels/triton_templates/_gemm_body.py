@@ -56,14 +56,15 @@ def placed(x: torch.Tensor) -> tuple[torch.Tensor, int, int, int]:
 def multiply(
     left: torch.Tensor, rights: tuple[torch.Tensor, ...], views: tuple[torch.Tensor, ...], *,
     epilogue, dtype: torch.dtype, block_m: int, block_n: int, block_k: int,
-    warps: int, stages: int, group: int, split: int,
+    warps: int, stages: int, group: int, split: int, out: torch.Tensor | None = None,
 ) -> torch.Tensor:  # fmt: skip
     """What ``epilogue`` makes of the products of (batch, M, K) with one or two (batch, K, N)."""
     batch, (M, K), N = max(left.shape[0], rights[0].shape[0]), left.shape[1:], rights[0].shape[2]
     depth = triton.cdiv(triton.cdiv(K, split), block_k) * block_k
     split, pair = triton.cdiv(K, depth), len(rights) == 2
     operands = facts(views)
-    out = torch.empty(batch, M, N, dtype=dtype, device=left.device)
+    if out is None:
+        out = torch.empty(batch, M, N, dtype=dtype, device=left.device)
     sums = out
     if split > 1:
         shape = len(rights), split, batch, M, N

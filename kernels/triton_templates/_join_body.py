@@ -1,3 +1,4 @@
+import torch
 import triton
 import triton.language as tl
 
@@ -35,5 +36,9 @@ def join_tile(
 
 
 def facts(views):
-    """Tensors, each with its strides behind it: what an epilogue finds its operands by."""
-    return tuple(fact for view in views for fact in (view, *view.stride()))
+    """The operands of a function: numbers, and tensors with their strides behind them."""
+    return tuple(
+        fact
+        for view in views
+        for fact in ((view, *view.stride()) if isinstance(view, torch.Tensor) else (view,))
+    )

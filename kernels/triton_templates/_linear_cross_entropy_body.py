@@ -46,11 +46,11 @@ def summarise_products(
     tl.store(picked + row, wanted, valid & (label >= begin) & (label < end))
 
 
-def linear_cross_entropy(
+def summary(
     hidden: torch.Tensor, weight: torch.Tensor, labels: torch.Tensor, *, scale: float, wraps: bool,
-    parts: int, block_m: int, block_n: int, block_k: int, warps: int, stages: int, **reduction,
-) -> torch.Tensor:  # fmt: skip
-    """The loss of the logits (rows, K) @ (K, classes), for labels with rows in two axes."""
+    parts: int, block_m: int, block_n: int, block_k: int, warps: int, stages: int,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:  # fmt: skip
+    """Of the logits (rows, K) @ (K, classes) what a loss needs: (parts, rows) twice and (rows,)."""
     (rows, K), classes = hidden.shape, weight.shape[1]
     make = dict(dtype=torch.float32, device=hidden.device)
     largest, total = torch.empty(parts, rows, **make), torch.empty(parts, rows, **make)
@@ -61,4 +61,16 @@ def linear_cross_entropy(
         SCALE=scale, WRAPS=wraps, PARTS=parts, BLOCK_M=block_m, BLOCK_N=block_n, BLOCK_K=block_k,
         num_warps=warps, num_stages=stages,
     )  # fmt: skip
-    return joined((largest, total, picked), labels, classes=classes, wraps=wraps, **reduction)
+    return largest, total, picked
+
+
+def linear_cross_entropy(
+    hidden: torch.Tensor, weight: torch.Tensor, labels: torch.Tensor, *, scale: float, wraps: bool,
+    dtype: torch.dtype, factor: float, ignored: int | None, reduces: bool, divides: bool, **tile,
+) -> torch.Tensor:  # fmt: skip
+    """The loss of the logits (rows, K) @ (K, classes), for labels with rows in two axes."""
+    sums = summary(hidden, weight, labels, scale=scale, wraps=wraps, **tile)
+    return joined(
+        sums, labels, dtype=dtype, classes=weight.shape[1], factor=factor, ignored=ignored,
+        wraps=wraps, reduces=reduces, divides=divides,
+    )  # fmt: skip

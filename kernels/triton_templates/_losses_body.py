@@ -57,6 +57,20 @@ def join(
         tl.store(out, loss.to(out.dtype.element_ty))
 
 
+@triton.jit
+def count_kept(
+    labels, kept, rows, inner, outer_stride, inner_stride,
+    IGNORED: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """How many labels are not ignored; one program."""
+    count = tl.zeros((BLOCK,), tl.float32)
+    for start in range(0, rows, BLOCK):
+        row = start + tl.arange(0, BLOCK)
+        label = class_of(labels, row, row < rows, inner, outer_stride, inner_stride, 0, False)
+        count += ((row < rows) & (label != IGNORED)).to(tl.float32)
+    tl.store(kept, tl.sum(count, 0))
+
+
 def joined(
     sums, labels: torch.Tensor, *, dtype: torch.dtype, classes: int, factor: float,
     ignored: int | None, wraps: bool, reduces: bool, divides: bool,
@@ -71,3 +85,14 @@ def joined(
         BLOCK=block, num_warps=8,
     )  # fmt: skip
     return out
+
+
+def counted(labels: torch.Tensor, ignored: int) -> torch.Tensor:
+    """How many labels are not ignored, a float32."""
+    kept = torch.empty((), dtype=torch.float32, device=labels.device)
+    block = min(4096, triton.next_power_of_2(labels.numel()))
+    count_kept[(1,)](
+        labels, kept, labels.numel(), labels.shape[1], *labels.stride(), IGNORED=ignored,
+        BLOCK=block, num_warps=8,
+    )  # fmt: skip
+    return kept

@@ -12,7 +12,8 @@ from kernelite.kernels.kernel import Kernel
 #: The GPU whose bounds the heading names; others are near enough in operations per byte.
 REFERENCE = "H200"
 #: How a body imports functions from another.
-SHARED = re.compile(r"\nfrom kernelite\.kernels\.triton_templates\.(\w+) import .*\n")
+SHARED = re.compile(r"\nfrom kernelite\.kernels\.triton_templates\.(\w+) import (?:\([^)]*\)|.*)")
+GAP = "\n\n\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +46,19 @@ def written(label: str, work: Work, body: Path, run: str) -> Kernel:
 
 
 def _whole(body: Path) -> str:
-    """The text of ``body``, with that of a body that it imports from in the import's place."""
-    text = body.read_text()
-    if (found := SHARED.search(text)) is None:
-        return text
-    shared = body.with_name(f"{found[1]}.py").read_text().partition("\n\n\n")[2]
-    return text[: found.start()] + "\n\n" + shared + text[found.end() :]
+    """The text of ``body``, behind its imports the functions of the bodies that it imports from."""
+    imports, _, _ = body.read_text().partition(GAP)
+    return GAP.join([SHARED.sub("", imports).rstrip(), *_functions(body, set())])
+
+
+def _functions(body: Path, known: set[str]) -> list[str]:
+    """The functions of ``body`` behind those that it needs, each body once."""
+    if body.stem in known:
+        return []
+    known.add(body.stem)
+    imports, _, own = body.read_text().partition(GAP)
+    needed = [body.with_name(f"{name}.py") for name in SHARED.findall(imports)]
+    return [*(text for each in needed for text in _functions(each, known)), own.rstrip()]
 
 
 def arithmetic(work: Work) -> list[str]:

@@ -22,10 +22,10 @@ from torch import fx
 from kernelite.kernels.kernel import Kernel
 from kernelite.kernels.matching.behind import behind
 from kernelite.kernels.matching.cross_entropy import Loss, loss
-from kernelite.kernels.matching.layout import Layout
-from kernelite.kernels.matching.nodes import argument, is_functional, shape_of
-from kernelite.kernels.matching.product import Product, product
-from kernelite.kernels.matching.source import Source, row_major, source
+from kernelite.kernels.matching.logits import is_whole, operands
+from kernelite.kernels.matching.nodes import argument, is_functional
+from kernelite.kernels.matching.product import product
+from kernelite.kernels.matching.source import Source
 from kernelite.kernels.matching.widened import widened
 from kernelite.kernels.templates import Choice, Choices
 from kernelite.kernels.triton_templates._gemm_tiles import (
@@ -111,41 +111,18 @@ class LinearCrossEntropyTemplate:
         ((node, own),) = products.items()
         names = {each: argument(each) for each in wide.graph.find_nodes(op="placeholder")}
         found = loss(behind(outputs(wide)[0], names, products))
-        operands = _operands(own)
-        if found is None or operands is None or len(found.labels.layout.dims[0]) > 2:
+        both = operands(own)
+        if found is None or both is None or len(found.labels.layout.dims[0]) > 2:
             return None
-        if found.logits.root.name != "product0" or not _is_whole(found.logits, node):
+        if found.logits.root.name != "product0" or not is_whole(found.logits, node):
             return None
-        scale = found.logits.scale * operands[0].scale * operands[1].scale
+        scale = found.logits.scale * both[0].scale * both[1].scale
         whole = replace(found, logits=replace(found.logits, scale=scale))
         given = arguments(graph)
-        kinds = {given[argument(operand.root)].dtype for operand in operands}
+        kinds = {given[argument(operand.root)].dtype for operand in both}
         if len(kinds) != 1:
             return None
-        return LinearCrossEntropyPlan(whole, *operands, given, outputs(wide)[0].meta["memory"])
-
-
-def _operands(own: Product) -> tuple[Source, Source] | None:
-    """The product's operands as (M, K) and (K, V), if arguments have them."""
-    left, right = source(own.left), source(own.right)
-    if left is None or right is None or not (left.is_float and right.is_float):
-        return None
-    rows = prod(own.lead) * own.rows
-    whole, weights = own.left_layout(left.layout), own.right_layout(right.layout)
-    flat = whole and whole.regrouped((rows, own.inner))
-    if flat is None or weights is None or any(step for _, step in weights.dims[0]):
-        return None
-    matrix = Layout(weights.dims[1:], weights.offset)
-    if None in (*map(flat.step, range(2)), *map(matrix.step, range(2))) or not own.is_ordered:
-        return None
-    return replace(left, layout=flat), replace(right, layout=matrix)
-
-
-def _is_whole(logits: Source, node: fx.Node) -> bool:
-    """Whether the loss is that of all logits, in their order."""
-    shape = shape_of(node)
-    own = Layout.strided(shape, row_major(shape)).regrouped(logits.layout.shape)
-    return own == logits.layout
+        return LinearCrossEntropyPlan(whole, *both, given, outputs(wide)[0].meta["memory"])
 
 
 TEMPLATE = LinearCrossEntropyTemplate()
