@@ -12,7 +12,6 @@ from kernelite.kernels.loops.ops import MEMORY
 CXX: Mapping[str, str] = {
     "add": "({} + {})", "sub": "({} - {})", "mul": "({} * {})", "div": "({} / {})",
     "neg": "(-{})", "not": "(!{})", "and": "({} & {})", "or": "({} | {})", "xor": "({} ^ {})",
-    "shr": "({} >> {})",
     "eq": "({} == {})", "ne": "({} != {})", "lt": "({} < {})", "le": "({} <= {})",
     "gt": "({} > {})", "ge": "({} >= {})", "where": "({} ? {} : {})",
     "maximum": "kl_max({}, {})", "minimum": "kl_min({}, {})", "pow": "kl_pow({}, {})",

@@ -184,7 +184,6 @@ HANDLERS: Handlers = (
     | {f"bitwise_{name}": _bitwise(name) for name in ("and", "or", "xor")}
     | {f"__{name}__": _bitwise(name) for name in ("and", "or", "xor")}
     | {name: _extreme(name) for name in ("maximum", "minimum")}
-    | dict.fromkeys(("bitwise_right_shift", "__rshift__"), _bitwise("shr"))
     | dict.fromkeys(("logical_not",), _not)
     | dict.fromkeys(("div", "true_divide"), _div)
     | dict.fromkeys(("mul", "multiply"), _mul)

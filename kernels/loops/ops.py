@@ -20,7 +20,7 @@ MEMORY: Mapping[str, tuple[str, str]] = {
     "float32": ("float", "float"), "float64": ("double", "double"),
     "bfloat16": ("uint16_t", "float"), "float16": ("_Float16", "float"),
     "int64": ("int64_t", "int64_t"), "int32": ("int", "int"), "bool": ("uint8_t", "bool"),
-    "uint8": ("uint8_t", "int"), "int8": ("int8_t", "int"),
+    "uint8": ("uint8_t", "int"),
 }  # fmt: skip
 """For each dtype: the C++ type in memory and the one computed on."""
 
