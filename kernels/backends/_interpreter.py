@@ -67,7 +67,7 @@ class Emulated:
 def _fingerprint(arguments: Sequence[torch.Tensor]) -> int:
     found = 0
     for argument in arguments:
-        held = argument.contiguous().reshape(-1).view(torch.uint8)
+        held = argument.clone(memory_format=torch.contiguous_format).reshape(-1).view(torch.uint8)
         found = zlib.crc32(held.numpy().tobytes(), found)
     return found
 

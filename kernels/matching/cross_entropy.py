@@ -85,7 +85,7 @@ def _reduced(node: fx.Node) -> Loss | None:
     return replace(inner, reduces=True, scale=inner.scale * share)
 
 
-def _placed(
+def placed(
     logits: fx.Node, axis: int, labels: Any, scale: float, wraps: bool = False
 ) -> Loss | None:
     """The rows' losses, for classes along ``axis`` of ``logits``."""
@@ -107,7 +107,7 @@ def _placed(
     return Loss(placed, flat, scale, wraps=wraps)
 
 
-def _logits(node: Any, axis: int) -> fx.Node | None:
+def logits_of(node: Any, axis: int) -> fx.Node | None:
     """What ``node`` is the log-softmax of along ``axis``, or None."""
     while isinstance(node, fx.Node) and op(node) not in LOG_SOFTMAX:
         node = passed(node, kept=1) if axis == len(shape_of(node)) - 1 else None
@@ -130,8 +130,8 @@ def _fused(node: fx.Node) -> Loss | None:
         return None
     if labels.meta["val"].is_floating_point():
         return None
-    inner = logits if name == "cross_entropy_loss" else _logits(logits, axis)
-    found = None if inner is None else _placed(inner, axis, labels, 1.0)
+    inner = logits if name == "cross_entropy_loss" else logits_of(logits, axis)
+    found = None if inner is None else placed(inner, axis, labels, 1.0)
     reduction = REDUCTIONS[named["reduction"]]
     return found and replace(found, ignored=named["ignore_index"], reduces=reduction != "none",
                              divides_by_kept=reduction == "mean")  # fmt: skip
@@ -140,8 +140,8 @@ def _fused(node: fx.Node) -> Loss | None:
 def _gathered(node: fx.Node) -> Loss | None:
     """``gather(log_softmax(x), -1, labels[.., None])``: the loss with the other sign."""
     logits = _picked(node)
-    inner = logits and _logits(logits[0], len(shape_of(logits[0])) - 1)
-    return _placed(inner, -1, logits[1], -1.0) if inner and logits else None
+    inner = logits and logits_of(logits[0], len(shape_of(logits[0])) - 1)
+    return placed(inner, -1, logits[1], -1.0) if inner and logits else None
 
 
 def _picked(node: Any) -> tuple[fx.Node, fx.Node] | None:
@@ -161,13 +161,13 @@ def _indexed(node: fx.Node) -> Loss | None:
     if op(node) != "index" or len(fields(node)["indices"]) != 2:
         return None
     named = fields(node)
-    (rows, labels), inner = named["indices"], _logits(named["self"], 1)
+    (rows, labels), inner = named["indices"], logits_of(named["self"], 1)
     count = constant(rows) if rows is not None else None
     if inner is None or count is None or len(shape_of(inner)) != 2 or labels is None:
         return None
     if count.tolist() != list(range(shape_of(inner)[0])) or shape_of(labels) != tuple(count.shape):
         return None
-    return _placed(inner, 1, labels, -1.0, wraps=True)
+    return placed(inner, 1, labels, -1.0, wraps=True)
 
 
 def _difference(node: fx.Node) -> Loss | None:
@@ -184,4 +184,4 @@ def _difference(node: fx.Node) -> Loss | None:
     if summed["self"] is not picked[0] or [d % rank for d in summed["dim"]] != [rank - 1]:
         return None
     same = shape_of(named["self"]) == shape_of(named["other"])
-    return _placed(picked[0], -1, picked[1], 1.0) if same else None
+    return placed(picked[0], -1, picked[1], 1.0) if same else None

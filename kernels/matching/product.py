@@ -11,7 +11,7 @@ from torch import fx
 from kernelite.kernels.matching.layout import Layout
 from kernelite.kernels.matching.nodes import fields, op, scalar, shape_of
 
-PRODUCTS = frozenset(("matmul", "bmm", "mm", "baddbmm", "einsum"))
+PRODUCTS = frozenset(("matmul", "bmm", "mm", "baddbmm", "addmm", "linear", "einsum"))
 Axes = tuple[int | None, ...]
 
 
@@ -68,15 +68,30 @@ def product(node: fx.Node) -> Product | None:
     if name == "einsum":
         return _einsum(node)
     named = fields(node)
-    if name == "baddbmm":
+    if name == "linear":
+        return _linear(named["input"], named["weight"], named["bias"], shape_of(node))
+    if name in ("baddbmm", "addmm"):
         beta, alpha = scalar(named["beta"]), scalar(named["alpha"])
-        found = _matmul(named["batch1"], named["batch2"], shape_of(node))
+        kind = "batch" if name == "baddbmm" else "mat"
+        found = _matmul(named[f"{kind}1"], named[f"{kind}2"], shape_of(node))
         if found is None or beta is None or alpha is None:
             return None
         offset = None if beta == 0 else named["self"]
         return _with_offset(found, alpha, offset, beta)
     right = named["other"] if name == "matmul" else named["mat2"]
     return _matmul(named["self"], right, shape_of(node))
+
+
+def _linear(
+    left: fx.Node, weight: fx.Node, bias: fx.Node | None, shape: tuple[int, ...]
+) -> Product | None:
+    """``left @ weight.T + bias``."""
+    if len(shape) < 2:
+        return None
+    lead, own = shape[:-2], tuple(range(len(shape)))
+    columns, inner = shape_of(weight)
+    return Product(left, weight, own, (*(None for _ in lead), 1, 0), own, lead,
+                   shape[-2], inner, columns, offset=bias)  # fmt: skip
 
 
 def _with_offset(found: Product, alpha: float, offset: fx.Node | None, beta: float) -> Product:

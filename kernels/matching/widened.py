@@ -11,7 +11,9 @@ HALVES = (torch.float16, torch.bfloat16)
 
 
 def widened(graph: fx.GraphModule) -> fx.GraphModule:
-    """A copy whose half-precision tensors are called float32; names, shapes and strides are kept.
+    """A copy whose half-precision tensors are called float32; shapes and strides are kept.
+
+    ``meta["memory"]`` has what ``meta["val"]`` was.
 
     Who matches in it finds what kernels for half precision compute, too: they keep float32
     from their loads to their stores and so leave the roundings between operators out.
@@ -20,7 +22,8 @@ def widened(graph: fx.GraphModule) -> fx.GraphModule:
     copies: dict[fx.Node, fx.Node] = {}
     for node in graph.graph.nodes:
         copies[node] = found.node_copy(node, copies.__getitem__)
-        copies[node].meta = {**node.meta, "val": _wide(node.meta.get("val"))}
+        value = node.meta.get("val")
+        copies[node].meta = {**node.meta, "val": _wide(value), "memory": value}
     return fx.GraphModule(graph, found)
 
 

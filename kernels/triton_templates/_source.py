@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,9 @@ from kernelite.kernels.kernel import Kernel
 
 #: The GPU whose bounds the heading names; others are near enough in operations per byte.
 REFERENCE = "H200"
+#: How a body imports functions from another.
+SHARED = re.compile(r"\nfrom kernelite\.kernels\.triton_templates\.(\w+) import (?:\([^)]*\)|.*)")
+GAP = "\n\n\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +42,23 @@ def written(label: str, work: Work, body: Path, run: str) -> Kernel:
         run: The text of ``run``, which takes the flat arguments.
     """
     heading = "".join(f"# {line}\n" for line in (label, *arithmetic(work)))
-    return Kernel("triton", f"{heading}{body.read_text()}\n\n{run.rstrip()}\n")
+    return Kernel("triton", f"{heading}{_whole(body)}\n\n{run.rstrip()}\n")
+
+
+def _whole(body: Path) -> str:
+    """The text of ``body``, behind its imports the functions of the bodies that it imports from."""
+    imports, _, _ = body.read_text().partition(GAP)
+    return GAP.join([SHARED.sub("", imports).rstrip(), *_functions(body, set())])
+
+
+def _functions(body: Path, known: set[str]) -> list[str]:
+    """The functions of ``body`` behind those that it needs, each body once."""
+    if body.stem in known:
+        return []
+    known.add(body.stem)
+    imports, _, own = body.read_text().partition(GAP)
+    needed = [body.with_name(f"{name}.py") for name in SHARED.findall(imports)]
+    return [*(text for each in needed for text in _functions(each, known)), own.rstrip()]
 
 
 def arithmetic(work: Work) -> list[str]:
