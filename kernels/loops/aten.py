@@ -37,14 +37,17 @@ def input_strides(val: torch.Tensor) -> tuple[int, ...]:
 class Lowering:
     """Reads one graph.
 
+    Args:
+        shifts: Whether means must be exact where sums in float32 are not.
+
     Attributes:
         dag: The nodes made.
         names: ATen operators met, in order: what the label is made of.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, shifts: bool = False) -> None:
         self.dag = Dag()
-        self.ops = Ops(self.dag)
+        self.ops = Ops(self.dag, shifts)
         self.names: list[str] = []
 
     def graph(self, graph: fx.GraphModule) -> list[Node]:

@@ -84,10 +84,13 @@ def cost(node: Node, known: Mapping[Node, object]) -> float:
 
 
 class Ops:
-    """Pointwise operators on nodes and Python numbers, with torch's type promotion."""
+    """Pointwise operators on nodes and Python numbers, with torch's type promotion.
 
-    def __init__(self, dag: Dag) -> None:
-        self.dag = dag
+    ``shifts`` asks for means that lose nothing where all values are far from 0 and near each other.
+    """
+
+    def __init__(self, dag: Dag, shifts: bool = False) -> None:
+        self.dag, self.shifts = dag, shifts
 
     def node(self, value: Any, dtype: str) -> Node:
         """``value`` as a node of type ``dtype``."""

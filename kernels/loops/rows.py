@@ -11,7 +11,7 @@ import torch
 from kernelite.kernels.loops.call import Call, Handler, Handlers, last_axes
 from kernelite.kernels.loops.ir import Node, Unsupported
 from kernelite.kernels.loops.ops import Ops, computed
-from kernelite.kernels.loops.views import Reshape, Unsqueeze
+from kernelite.kernels.loops.views import Reshape, Slice, Unsqueeze
 
 INF = float("inf")
 
@@ -35,11 +35,26 @@ def _mean_of(ops: Ops, node: Node, axes: Sequence[int], keep: bool = True) -> No
     return ops("div", total, float(count))
 
 
+def _shifted_mean(ops: Ops, node: Node, axes: Sequence[int]) -> Node:
+    """The mean as the first value and the mean of what others are more: exact if all are equal."""
+    first = node
+    try:
+        for axis in axes:
+            first = ops.dag.view(first, Slice(axis, 0, 1, 1))
+    except Unsupported:
+        return _mean_of(ops, node, axes)
+    return ops("add", first, _mean_of(ops, ops("sub", node, first), axes))
+
+
 def _variance(
     ops: Ops, node: Node, axes: Sequence[int], correction: float, keep: bool = True
 ) -> tuple[Node, Node]:
     """Variance and mean, in two passes."""
-    mean = _mean_of(ops, node, axes)
+    mean = (
+        _shifted_mean(ops, node, axes)
+        if ops.shifts and prod(node.shape)
+        else _mean_of(ops, node, axes)
+    )
     centred = ops("sub", node, mean)
     total = _reduced(ops, "sum", ops("mul", centred, centred), axes, keep)
     return ops("div", total, float(max(_count(node, axes) - correction, 0))), mean

@@ -54,7 +54,7 @@ def space(nests: Iterable[Loops]) -> Space:
     if rows := by_kind.get("rows"):
         found |= _row_space(rows)
     if "lanes" in by_kind:
-        found |= {"lanes": (64, 128, 32, 16), "depth": (32, 64, 16, 128), "lane_warps": (4, 8, 2)}
+        found |= {"lanes": (64, 128, 32, 16), "depth": (32, 64, 16), "lane_warps": (4, 8, 2)}
     if {"chunk", "depth", "programs"} & set(found):
         found["stages"] = (1, 2, 3)
     return found
@@ -67,7 +67,7 @@ def _row_space(nests: Sequence[Loops]) -> Space:
     if longest < 2048:
         found["row_tile"] = tuple(dict.fromkeys(max(n, longest) for n in (1024, 2048, 512, 4096)))
     tile = max(longest, 1024)
-    if longest > 1024:
+    if longest > 1024 and not all(map(sums, nests)):
         found |= {"whole": (True, False)} if whole else {}
         found["chunk"] = (4096, 2048, 8192)
         tile = tile if whole else 4096

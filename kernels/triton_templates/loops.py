@@ -136,7 +136,7 @@ def _writer(nest: Loops, shape: Tile, number: int) -> NestWriter:
 
 
 def _plan(graph: fx.GraphModule) -> LoopsPlan:
-    lowering = Lowering()
+    lowering = Lowering(shifts=True)
     results = lowering.graph(graph)
     (output,) = (node for node in graph.graph.nodes if node.op == "output")
     stores, outputs = [], {}

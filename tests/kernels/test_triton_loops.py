@@ -186,6 +186,14 @@ def test_interleaved_pairs_are_read_and_stored_as_runs_of_memory() -> None:
     assert source.count("tl.load(in0 ") == source.count("tl.store(out0 ") == 1
 
 
+def test_equal_values_have_no_variance_however_far_from_zero(server: Server) -> None:
+    body = "(x.expand(4, 300) + 1000).var(-1, correction=0) + x[:, 0]"
+    problem = Problem("variance", PROBLEM.format(body=body, shape="4, 1"))
+    assert judged(server, problem, RIGHT).passed
+    plan = planned(workload("layer_norm", "small_1x300_float32"))
+    assert "tl.load(in0 + 0)" in plan.render({}).source
+
+
 def test_few_long_rows_are_split_over_programs(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
