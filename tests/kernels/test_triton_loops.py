@@ -163,9 +163,9 @@ def test_small_tiles_give_the_same_answer(
 def test_a_row_longer_than_a_block_is_walked_in_chunks(server: Server) -> None:
     problem = workload("layer_norm", "small_1x300_float32")
     plan = planned(problem)
-    assert plan.render({}).source.count("tl.load(in0 ") == 1
+    assert plan.render({}).source.count("tl.load(in0 + column") == 1
     walked = plan.render({"chunk": 64, "whole": False}).source
-    assert walked.count("in tl.range(0, 300, 64):") == walked.count("tl.load(in0 ") == 3
+    assert walked.count("in tl.range(0, 300, 64):") == walked.count("tl.load(in0 + column") == 3
     verdict = judged(server, problem, RIGHT, chunk=64, whole=False)
     assert verdict.passed, verdict.evaluation
 
@@ -186,12 +186,15 @@ def test_interleaved_pairs_are_read_and_stored_as_runs_of_memory() -> None:
     assert source.count("tl.load(in0 ") == source.count("tl.store(out0 ") == 1
 
 
-def test_equal_values_have_no_variance_however_far_from_zero(server: Server) -> None:
-    body = "(x.expand(4, 300) + 1000).var(-1, correction=0) + x[:, 0]"
-    problem = Problem("variance", PROBLEM.format(body=body, shape="4, 1"))
-    assert judged(server, problem, RIGHT).passed
-    plan = planned(workload("layer_norm", "small_1x300_float32"))
-    assert "tl.load(in0 + 0)" in plan.render({}).source
+@pytest.mark.parametrize("seed", [5, 9])
+def test_a_row_of_equal_values_is_normalised_to_nothing_but_rounding(
+    server: Server, seed: int
+) -> None:
+    problem = workload("layer_norm", "small_1x300_float32")
+    stable = Effort(rounds=0, baselines=(), stages=("build", "smoke", "stability"))
+    with Judge(problem, server, 1, seed=seed) as judge:  # whose values a plain mean misses
+        verdict = judge.evaluate(planned(problem).render({}), stable, "cpu")
+    assert verdict.passed, verdict.evaluation
 
 
 def test_few_long_rows_are_split_over_programs(
