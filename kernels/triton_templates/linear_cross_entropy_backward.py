@@ -47,6 +47,7 @@ from kernelite.kernels.triton_templates._views import arguments, outputs, viewed
 
 BODY = Path(__file__).with_name("_linear_cross_entropy_backward_body.py")
 CHUNKS = (8192, 16384, 4096)
+LIGHT = 32  # sums of a thread: what is left of the vocabulary lies at odd strides, in registers
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +77,9 @@ class LinearCrossEntropyBackwardPlan:
     def space(self) -> Mapping[str, Sequence[Choice]]:
         """Tile of every product, parts of the vocabulary in the first, classes in a chunk."""
         (rows, inner), classes = self.hidden.layout.shape, self.weight.layout.shape[1]
-        tiles = suited(
-            (rows, min(classes, inner), min(rows, inner)), 1, self.outs[0].element_size()
-        )
+        shape = rows, min(classes, inner), min(rows, inner)
+        every = suited(shape, 1, self.outs[0].element_size())
+        tiles = [tile for tile in every if tile.sums(1) <= LIGHT] or every
         needed = power_of_two(-(-PROGRAMS * tiles[0].rows // rows))
         parts = min(MOST_PARTS, needed, power_of_two(classes // tiles[0].columns))
         return {
