@@ -11,15 +11,15 @@ from kernelite.kernels.matching.scores import Add, Band, Fill, Scale, Step
 from kernelite.kernels.matching.source import Source
 from kernelite.kernels.triton_templates._source import Work
 from kernelite.kernels.triton_templates._text import (
-    arguments,
     distinct,
     index,
     literal,
     matrix,
-    outputs,
     place,
+    results,
     term,
 )
+from kernelite.kernels.triton_templates._views import arguments
 
 #: Fewer queries than this would leave most of a matrix unit's rows empty, so that the heads of a
 #: group share a block.
@@ -49,7 +49,7 @@ def work(attention: Attention, graph: fx.GraphModule) -> Work:
     scores, v, given = attention.scores, attention.v, arguments(graph)
     wide = scores.q.layout.shape[2] + v.layout.shape[2]
     seen = visible(scores.queries, scores.keys, attention.band)
-    flops, size = 2 * scores.lead * seen * wide, outputs(graph)[0].nbytes
+    flops, size = 2 * scores.lead * seen * wide, results(graph)[0].nbytes
     for source in (scores.q, scores.k, v, *masks(attention)):
         size += distinct(source.layout) * given[argument(source.root)].itemsize
     return Work(size, flops, matrix(given[argument(scores.q.root)].dtype))

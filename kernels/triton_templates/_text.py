@@ -12,6 +12,7 @@ from kernelite.kernels.matching.layout import Factors, Layout
 from kernelite.kernels.matching.nodes import argument
 from kernelite.kernels.matching.source import declared_stride
 from kernelite.kernels.matching.terms import Term
+from kernelite.kernels.triton_templates._views import arguments, outputs
 
 #: A function of host code: what a kernel that is specialised to strides makes of other ones.
 ARRANGED = '''\
@@ -77,20 +78,15 @@ def place(layout: Layout, *names: str) -> str:
 
 def opening(graph: fx.GraphModule, roots: Iterable[fx.Node]) -> str:
     """The head of ``run``, which brings the arguments that are read into their declared order."""
-    names = ", ".join(argument(node) for node in graph.graph.find_nodes(op="placeholder"))
+    names = ", ".join(arguments(graph))
     strides = {argument(root): declared_stride(root) for root in roots}
     lines = [f"    {name} = arranged({name}, {strides[name]})" for name in sorted(strides)]
     return "\n".join([f"def run({names}):", *lines, ""])
 
 
-def arguments(graph: fx.GraphModule) -> dict[str, torch.Tensor]:
-    """What the flat arguments look like, by name."""
-    return {argument(node): node.meta["val"] for node in graph.graph.find_nodes(op="placeholder")}
-
-
-def outputs(graph: fx.GraphModule) -> list[torch.Tensor]:
+def results(graph: fx.GraphModule) -> list[torch.Tensor]:
     """What the graph's outputs look like."""
-    return [node.meta["val"] for node in next(iter(graph.graph.find_nodes(op="output"))).args[0]]
+    return [node.meta["val"] for node in outputs(graph)]
 
 
 def allocation(value: torch.Tensor, like: str) -> str:

@@ -49,11 +49,11 @@ from kernelite.kernels.triton_templates._source import REFERENCE, written
 from kernelite.kernels.triton_templates._text import (
     ARRANGED,
     allocation,
-    arguments,
     literal,
     opening,
-    outputs,
+    results,
 )
+from kernelite.kernels.triton_templates._views import arguments
 
 BODY = Path(__file__).with_name("_attention_body.py")
 MOST_MASKS = 2
@@ -130,7 +130,7 @@ class AttentionPlan:
             + f"""
 
 {opening(self.graph, (source.root for source in read))}\
-    out = {allocation(outputs(self.graph)[0], names[0])}
+    out = {allocation(results(self.graph)[0], names[0])}
     return attention(
         {", ".join(names)}, out,
 {given}    )

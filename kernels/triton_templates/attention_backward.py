@@ -36,14 +36,14 @@ from kernelite.kernels.triton_templates._source import Work, written
 from kernelite.kernels.triton_templates._text import (
     ARRANGED,
     allocation,
-    arguments,
     distinct,
     index,
     literal,
     matrix,
     opening,
-    outputs,
+    results,
 )
+from kernelite.kernels.triton_templates._views import arguments
 
 BODY = Path(__file__).with_name("_attention_backward_body.py")
 WIDEST = 128  # columns of a head
@@ -81,13 +81,13 @@ class AttentionBackwardPlan:
         return {
             "block_m": tuple(n for n in sizes if n < 2 * scores.queries) or (16,),
             "block_n": tuple(n for n in sizes if n < 2 * scores.keys) or (16,),
-            "num_warps": (4, 8),
+            "num_warps": (8, 4) if single and wide > 64 else (4, 8),
             "num_stages": (1, 2),
         }
 
     def render(self, choices: Choices) -> Kernel:
         """The kernel for one choice of every open parameter."""
-        found, made = self.found, outputs(self.graph)
+        found, made = self.found, results(self.graph)
         roots = [source.root for source in self._read]
         names = [argument(root) for root in roots]
         gradients = (found.dq, found.dk, found.dv)

@@ -30,13 +30,14 @@ from kernelite.kernels.triton_templates._source import Work, written
 from kernelite.kernels.triton_templates._text import (
     ARRANGED,
     allocation,
-    arguments,
     literal,
     opening,
-    outputs,
     place,
+    results,
     term,
 )
+from kernelite.kernels.triton_templates._tiles import power_of_two
+from kernelite.kernels.triton_templates._views import arguments
 
 BODY = Path(__file__).with_name("_embedding_bag_body.py")
 WIDEST = 512  # columns of a program
@@ -61,7 +62,7 @@ class EmbeddingBagPlan:
         """Rows and columns that a program has at once, and its warps."""
         columns = max(part.bags.rows.table.layout.shape[1] for part in self.parts)
         entries = max(part.bags.rows.indices.layout.shape[1] for part in self.parts)
-        widest = min(WIDEST, 1 << (columns - 1).bit_length())
+        widest = min(WIDEST, power_of_two(columns))
         return {
             "block_e": tuple(n for n in (8, 4, 16, 32) if n < 2 * entries) or (1,),
             "block_c": (widest, *((widest // 2,) if widest > 32 else ())),
@@ -70,7 +71,7 @@ class EmbeddingBagPlan:
 
     def render(self, choices: Choices) -> Kernel:
         """The kernel for one choice of every open parameter."""
-        (made,) = outputs(self.graph)
+        (made,) = results(self.graph)
         sources = [_sources(part.bags) for part in self.parts]
         roots = [source.root for own in sources for source in own.values()]
         given = "".join(f"        {key}={value},\n" for key, value in choices.items())

@@ -32,11 +32,12 @@ from kernelite.kernels.triton_templates._source import Work, written
 from kernelite.kernels.triton_templates._text import (
     ARRANGED,
     allocation,
-    arguments,
     literal,
     opening,
-    outputs,
+    results,
 )
+from kernelite.kernels.triton_templates._tiles import power_of_two
+from kernelite.kernels.triton_templates._views import arguments
 
 BODY = Path(__file__).with_name("_top_k_gating_body.py")
 TILE = 1024  # logits of a program
@@ -59,7 +60,7 @@ class TopKGatingPlan:
     def space(self) -> Mapping[str, tuple[Choice, ...]]:
         """Rows of a program, and its warps."""
         rows, experts = self.gate.logits.layout.shape
-        best = max(1, TILE // (1 << (experts - 1).bit_length()))
+        best = max(1, TILE // power_of_two(experts))
         blocks = (best, best // 2, best * 2, best // 4)
         return {
             "block": tuple(n for n in blocks if 1 <= n < 2 * rows) or (1,),
@@ -68,14 +69,13 @@ class TopKGatingPlan:
 
     def render(self, choices: Choices) -> Kernel:
         """The kernel for one choice of every open parameter."""
-        found, made = self.gate, outputs(self.graph)
+        found, made = self.gate, results(self.graph)
         layout, name = found.logits.layout, argument(found.logits.root)
         rows, experts = layout.shape
-        results = ["weights" if number == found.weights else "indices"
-                   for number in range(len(made))]  # fmt: skip
-        lines = [f"    {result} = {allocation(value, name)}\n"
-                 for result, value in zip(results, made, strict=True)]  # fmt: skip
-        given = [result if result in results else "None" for result in ("weights", "indices")]
+        names = ["weights" if i == found.weights else "indices" for i in range(len(made))]
+        lines = [f"    {own} = {allocation(value, name)}\n"
+                 for own, value in zip(names, made, strict=True)]  # fmt: skip
+        given = [own if own in names else "None" for own in ("weights", "indices")]
         constants = {
             "rows": rows, "start": layout.offset, "step": layout.step(0),
             "column": layout.step(1), "experts": experts, "k": found.k,
@@ -86,7 +86,7 @@ class TopKGatingPlan:
         run = (
             f"{ARRANGED}\n\n{opening(self.graph, [found.logits.root])}{''.join(lines)}"
             f"    top_k_gating(\n        {name}, {', '.join(given)},\n{numbers}    )\n"
-            f"    return {', '.join(results)}\n"
+            f"    return {', '.join(names)}\n"
         )
         kind = arguments(self.graph)[name].dtype
         size = rows * experts * kind.itemsize + sum(value.nbytes for value in made)
