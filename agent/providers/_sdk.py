@@ -54,15 +54,22 @@ def translated(module: ModuleType, who: str, key: Key | None) -> Iterator[None]:
     except module.APITimeoutError:
         text = f"{who} was silent for too long"
         raise Trouble(text, again=True, billed=True) from None
-    except module.APIConnectionError as error:
+    except (module.APIConnectionError, _transport_error()) as error:
         raise _disconnected(who, error) from None
     except module.APIError as error:
         raise _refused(who, key, error) from None
 
 
+def _transport_error() -> type[Exception]:
+    """What Anthropic's SDK lets through where a stream breaks."""
+    from httpx2 import TransportError  # both SDKs bring it
+
+    return TransportError
+
+
 def _disconnected(who: str, error: Exception) -> Trouble:
     """A server that was never reached charges nothing; one that hung up may."""
-    from httpx2 import ConnectError, ConnectTimeout  # both SDKs bring it
+    from httpx2 import ConnectError, ConnectTimeout
 
     if isinstance(error.__cause__, ConnectError | ConnectTimeout):
         return Trouble(f"{who} cannot be reached", again=True)
