@@ -115,12 +115,12 @@ def _indent(line: str) -> str:
 def _nearest(lines: Sequence[str], edit: Edit, number: int) -> str:
     """What to say of an edit without a place: the lines that are most like it."""
     size = len(edit.search)
+
     wanted = "\n".join(line.strip() for line in edit.search)
 
     def likeness(at: int) -> float:
-        return SequenceMatcher(
-            None, "\n".join(line.strip() for line in lines[at : at + size]), wanted, autojunk=False
-        ).ratio()
+        there = "\n".join(line.strip() for line in lines[at : at + size])
+        return SequenceMatcher(None, there, wanted, autojunk=False).ratio()
 
     at = max(range(max(1, len(lines) - size + 1)), key=likeness)
     shown = "\n".join(lines[at : at + min(size, MOST_SHOWN)])

@@ -214,7 +214,8 @@ def _messages(step: Step, body: Mapping[str, Any]) -> Iterator[str]:
     usage = {"input_tokens": 36, "cache_read_input_tokens": 64, "output_tokens": 1,
              "cache_creation_input_tokens": 0}  # fmt: skip
     message = {"id": "m1", "type": "message", "role": "assistant", "model": body["model"],
-               "content": [], "stop_reason": None, "stop_sequence": None, "usage": usage}  # fmt: skip
+               "content": [], "stop_reason": None, "stop_sequence": None,
+               "usage": usage}  # fmt: skip
     yield _event("message_start", message=message)
     if step.text:
         yield _event("content_block_start", index=0, content_block={"type": "text", "text": ""})

@@ -27,6 +27,7 @@ from tests.agent.llm.loopback import Loopback, Step, serving
 
 PRICE = Price(input=1000.0, output=10_000.0, cached=100.0, cache_write=1000.0)
 QUICK = Patience(tries=4, first_s=0.02, most_s=0.05, honoured_s=0.5, down_s=30.0)
+BOUNDLESS = Limits()
 SECRET = "sk-a-secret-0123456789"
 
 
@@ -41,7 +42,7 @@ def model(url: str, name: str = "m", weight: float = 1.0, price: Price = PRICE) 
 
 @contextmanager
 def calling(
-    folder: Path, *models: Model, limits: Limits = Limits(), patience: Patience = QUICK
+    folder: Path, *models: Model, limits: Limits = BOUNDLESS, patience: Patience = QUICK
 ) -> Iterator[Calls]:
     with log.EventLog(folder) as events:
         calls = Calls(models, Ledger(limits), events, lambda *_: None, patience)
@@ -171,9 +172,9 @@ def test_calls_in_flight_cannot_overshoot_the_budget(tmp_path: Path) -> None:
 
 def test_a_budget_of_zero_asks_nobody(tmp_path: Path) -> None:
     with serving(Step("yes")) as server:
-        with calling(tmp_path, model(server.url), limits=Limits(usd=0.0)) as it:
-            with pytest.raises(Exhausted):
-                answer(it)
+        calls = calling(tmp_path, model(server.url), limits=Limits(usd=0.0))
+        with calls as it, pytest.raises(Exhausted):
+            answer(it)
         assert server.received == []
     assert bodies(tmp_path) == []
 

@@ -69,9 +69,9 @@ def test_asking_the_same_again_is_another_question(tmp_path: Path) -> None:
 
 def test_a_run_can_be_replayed_from_its_log(tmp_path: Path) -> None:
     asked_twice(tmp_path / "q", tmp_path / "run")
-    with log.EventLog(tmp_path / "again") as events:
-        with calls(f"replay:{tmp_path / 'run'}", events) as it:
-            found = it.ask(OTHER, "p", time.monotonic() + 20).result(20)
+    llm = f"replay:{tmp_path / 'run'}"
+    with log.EventLog(tmp_path / "again") as events, calls(llm, events) as it:
+        found = it.ask(OTHER, "p", time.monotonic() + 20).result(20)
     assert (found.text, found.ending, found.usd) == ("to two", "done", 0.0)
     assert found.estimated
 
