@@ -36,6 +36,7 @@ class Fault(StrEnum):
     EMPTY = "empty"
     CONTEXT_FULL = "context full"
     NO_CODE = "no code"
+    MALFORMED = "not the JSON that was asked for"
     SYNTAX = "not readable"
     ENTRY = "no entry point"
     EDIT = "edit does not apply"

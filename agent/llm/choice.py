@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from kernelite import plugins, prompts
 from kernelite.agent import providers
 from kernelite.agent.llm.calls import Model
 from kernelite.agent.llm.exchange import Tokens
@@ -27,20 +28,27 @@ PRICE = ("in", "out", "cached", "write")
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The models, by falling weight as typed, and what they may spend; no models: no LLM."""
+    """The models as typed, what they may spend and what they write; no models: no LLM.
+
+    Attributes:
+        backend: Of their kernels; C++, the one with real speed on a CPU, if any will do.
+    """
 
     models: tuple[Model, ...]
     limits: Limits
+    backend: str
 
 
-def choose(llm: str, budget: str, price: str, environment: Mapping[str, str]) -> Choice:
-    """Read the three options; reaches no server.
+def choose(
+    llm: str, budget: str, price: str, backend: str, environment: Mapping[str, str]
+) -> Choice:
+    """Read the options; reaches no server.
 
     Raises:
         UsageError: one cannot be read, a key or package is missing, or nothing limits the cost.
     """
     if llm == NONE:
-        return Choice((), DEFAULT)
+        return Choice((), DEFAULT, backend)
     own, limits = _price(price), _limits(budget)
     models = tuple(_model(part.strip(), own, environment) for part in llm.split(","))
     for model in models:
@@ -51,7 +59,19 @@ def choose(llm: str, budget: str, price: str, environment: Mapping[str, str]) ->
                 " --llm-price in=2,out=10 (per million tokens; 0 for your own server)"
                 " or --llm-budget tokens=2000000"
             )
-    return Choice(models, limits)
+    return Choice(models, limits, _written(backend))
+
+
+def _written(backend: str) -> str:
+    """The backend, if there is a guide to tell models about it."""
+    name = "cpp" if backend == "all" else backend
+    if not prompts.exists(f"guide_{name}"):
+        known = [n for n in plugins.names("kernelite.kernels.backends")
+                 if prompts.exists(f"guide_{n}")]  # fmt: skip
+        raise UsageError(
+            f"models write no kernels for {name}; --backend may be: {', '.join(known)}"
+        )
+    return name
 
 
 def _model(text: str, own: Price | None, environment: Mapping[str, str]) -> Model:

@@ -24,7 +24,7 @@ OTHER = replace(REQUEST, prompt=Prompt("the system", "the task", "turn two"))
 
 
 def calls(llm: str, events: log.EventLog) -> Calls:
-    chosen = choose(llm, "", "", {})
+    chosen = choose(llm, "", "", "all", {})
     return Calls(chosen.models, Ledger(chosen.limits), events, lambda *_: None)
 
 
