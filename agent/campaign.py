@@ -20,7 +20,7 @@ import torch
 
 from kernelite import __version__
 from kernelite.agent import kept, survey
-from kernelite.agent.llm import choice, thinking
+from kernelite.agent.llm import choice, keys, thinking
 from kernelite.agent.places import Place
 from kernelite.agent.places.absent import Absent
 from kernelite.agent.places.cpu import Cpu
@@ -89,6 +89,7 @@ def run(options: Options, say: Say) -> Path:
     chosen = choice.choose(
         options.llm, options.llm_budget, options.llm_price, options.backend, os.environ
     )
+    keys.forget(os.environ)  # the model is verified in a process that loads kernels
     target = targets.load(options.target, options.seed)
     with EventLog(options.out) as log, thinking.opened(chosen, options.seed, log, say) as think:
         kept.keep_model(options.out, options.target)

@@ -161,7 +161,7 @@ def complaint(source: str, suffix: str) -> Unusable | None:
         return _python_complaint(source)
     try:
         entry = launch.parse(source).entry
-    except BuildFailed as error:
+    except (BuildFailed, RecursionError) as error:
         return Unusable(Fault.ENTRY, f"{error}.")
     if not re.search(rf"\b{re.escape(entry)}\s*(?:<|\()", source.partition("\n")[2]):
         text = f"The launch specification names {entry!r}, which the source does not define."

@@ -141,6 +141,8 @@ class Calls:
         self, request: Request, problem: str, deadline: float, order: Sequence[Model]
     ) -> Answered:
         reasons = []
+        if time.monotonic() >= deadline:
+            raise NoAnswer("the time is up")
         for model in order:
             if self.down.get(model.label, 0.0) > time.monotonic():
                 continue

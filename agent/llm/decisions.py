@@ -14,6 +14,7 @@ from kernelite.agent.llm.fences import blocks, cleaned
 from kernelite.results.exchanges import Answered
 
 T = TypeVar("T")
+LONGEST_LABEL = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,12 @@ class Idea:
     effect: Effect = field(default_factory=Effect)
     risk: str = ""
 
+    @property
+    def label(self) -> str:
+        """The name as one short line that a terminal can show."""
+        shown = "".join(c if c.isprintable() else " " for c in self.name)
+        return " ".join(shown.split())[:LONGEST_LABEL] or "unnamed"
+
     def __str__(self) -> str:
         return (f"{self.name}: {self.change}\nexpected bound: {self.bound}\n"
                 f"expected effect: {self.effect}\nrisk: {self.risk}")  # fmt: skip
@@ -61,6 +68,6 @@ def read(answer: Answered, kind: type[T]) -> T | Unusable:
             first = error.errors(include_url=False, include_input=False)[0]
             where = ".".join(str(step) for step in first["loc"])
             lesson = f"The JSON does not fit: {where}: {first['msg']}."
-        except ValueError:  # no JSON, or none at all
+        except (ValueError, RecursionError):  # no JSON, none at all, or one without a bottom
             continue
     return Unusable(Fault.MALFORMED, lesson)

@@ -114,13 +114,14 @@ def _indent(line: str) -> str:
 
 def _nearest(lines: Sequence[str], edit: Edit, number: int) -> str:
     """What to say of an edit without a place: the lines that are most like it."""
-    size = len(edit.search)
+    size, wanted = len(edit.search), [line.strip() for line in edit.search]
+    first = next(i for i, line in enumerate(wanted) if line)
 
-    wanted = "\n".join(line.strip() for line in edit.search)
-
-    def likeness(at: int) -> float:
-        there = "\n".join(line.strip() for line in lines[at : at + size])
-        return SequenceMatcher(None, there, wanted, autojunk=False).ratio()
+    def likeness(at: int) -> tuple[int, float]:
+        there = [line.strip() for line in lines[at : at + size]]
+        same = sum(a == b != "" for a, b in zip(there, wanted, strict=False))
+        near = there[first] if first < len(there) else ""
+        return same, SequenceMatcher(None, near, wanted[first], autojunk=False).ratio()
 
     at = max(range(max(1, len(lines) - size + 1)), key=likeness)
     shown = "\n".join(lines[at : at + min(size, MOST_SHOWN)])

@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -67,6 +67,12 @@ def needed(provider: str, environment: Mapping[str, str]) -> Key:
         path, _ = _file(environment)
         raise UsageError(f"no key for {provider}: set {variable(provider)}, or write it to {path}")
     return key
+
+
+def forget(environment: MutableMapping[str, str]) -> None:
+    """Take every key out, so that no process which is started from now on has one."""
+    for name in [name for name in environment if name.endswith("_API_KEY") or name == FILE]:
+        del environment[name]
 
 
 def _file(environment: Mapping[str, str]) -> tuple[Path, Mapping[str, Any]]:

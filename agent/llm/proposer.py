@@ -96,12 +96,23 @@ class _Conversation:
         """Plan, implement the best ideas, give the first that failed a second try, improve."""
         ideas = self.ideas()[:IMPLEMENTED]
         questions = {self.start(request := self.first(idea)): (idea, request) for idea in ideas}
+        ended: NoAnswer | Exhausted | None = None
         try:
-            for answered in as_completed(questions):
-                yield from self.developed(*questions[answered], answered.result())
+            for future in as_completed(questions):
+                try:
+                    answer = future.result()
+                except (
+                    NoAnswer,
+                    Exhausted,
+                ) as end:  # the others go on
+                    ended = end
+                else:
+                    yield from self.developed(*questions[future], answer)
         finally:  # the search may have enough before all have answered
             for future in questions:
                 future.cancel()
+        if ended is not None:
+            raise ended
         right = {attempt.idea.name for attempt in self.attempts if attempt.verdict.passed}
         for idea in [idea for idea in ideas if idea.name not in right][:1]:
             again = replace(self.first(idea), repeat=1)
@@ -115,10 +126,12 @@ class _Conversation:
             "plan", PLAN_TOKENS, count=str(IDEAS), backend=self.backend, tried=seen
         )
         answer = self.ask(request)
-        for _ in range(REPAIRS):
-            if isinstance(found := decisions.read(answer, list[Idea]), Unusable):
-                answer = self.mended(request, found, answer)
         found = decisions.read(answer, list[Idea])
+        for _ in range(REPAIRS):
+            if not isinstance(found, Unusable) or found.repair is Repair.GIVE_UP:
+                break
+            answer = self.mended(request, found, answer)
+            found = decisions.read(answer, list[Idea])
         return [PLAIN] if isinstance(found, Unusable) or not found else found
 
     def first(self, idea: Idea) -> Request:
@@ -134,13 +147,13 @@ class _Conversation:
         for repairs_left in range(REPAIRS, -1, -1):
             found = answers.read(answer, self.backend, parent)
             if isinstance(found, Unusable):
-                self.say(f"{idea.name}: {found.fault}")
+                self.say(f"{idea.label}: {found.fault}")
                 if not repairs_left or found.repair is Repair.GIVE_UP:
                     return
                 answer = self.mended(request, found, answer)
                 continue
             kernel = Kernel(self.backend, found.source)
-            yield Fixed(idea.name, kernel)
+            yield Fixed(idea.label, kernel)
             verdict = verdict_on(self.thinker.log, kernel, self.problem)
             if verdict is None:  # the search's budget is spent
                 return
@@ -215,7 +228,7 @@ class _Conversation:
                 request = replace(
                     request, prompt=replace(request.prompt, turn=turn), max_output=most
                 )
-        return self.ask(request, cheap=not avoid, avoid=avoid)
+        return self.ask(request, avoid=avoid)
 
     def start(self, request: Request, cheap: bool = False, avoid: str = "") -> Future[Answered]:
         """Put a question; see `agent.llm.calls.Calls.ask`."""

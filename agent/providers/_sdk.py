@@ -17,7 +17,7 @@ from kernelite.agent.llm.keys import Key
 from kernelite.errors import UsageError
 
 CONNECT_S, SILENCE_S, CALL_S = 5.0, 120.0, 600.0
-PARALLEL = 8
+PARALLEL = 16
 #: Of an error's type or code: more money is needed, not more patience.
 SPENT = ("insufficient_quota", "billing", "spend", "payment", "credit")
 OVERFLOW = ("context_length_exceeded", "maximum context length", "prompt is too long",

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -50,3 +52,16 @@ def test_a_key_shows_itself_to_nobody() -> None:
     key = keys.Key("sk-secret-123456", "X")
     assert "secret" not in f"{key} {key!r}"
     assert key.hide("a sk-secret-123456 b") == "a [key] b"
+
+
+def test_forgotten_keys_are_in_no_process_that_starts_later(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("OPENAI_API_KEY", "COMPATIBLE_API_KEY"):
+        monkeypatch.setenv(name, "sk-secret-123456")
+    monkeypatch.setenv("KERNELITE_KEYS", str(tmp_path / "keys.toml"))
+    keys.forget(os.environ)
+    done = subprocess.run(["env"], capture_output=True, text=True, check=True)
+    assert "PATH=" in done.stdout
+    assert "secret" not in done.stdout
+    assert "keys.toml" not in done.stdout

@@ -85,9 +85,11 @@ class Searched:
                 if isinstance(e, records.Evaluated) and e.candidate in labels]  # fmt: skip
 
 
-def search(run: Path, questions: Path, seconds: float, evaluations: int = 16) -> Searched:
+def search(
+    run: Path, questions: Path, seconds: float, evaluations: int = 16, limits: str = ""
+) -> Searched:
     said: list[str] = []
-    chosen = choose(f"files:{questions}", "", "", "all", {})
+    chosen = choose(f"files:{questions}", limits, "", "all", {})
     say = lambda _, text: said.append(text)  # noqa: E731
     server = Server()
     try:
@@ -111,7 +113,7 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> Searched:
     folder = tmp_path_factory.mktemp("llm")
     (folder / "questions").mkdir()
     with answering(folder / "questions"):
-        return search(folder / "run", folder / "questions", seconds=60)
+        return search(folder / "run", folder / "questions", seconds=120)
 
 
 def test_ideas_come_before_code_and_code_before_its_repair(searched: Searched) -> None:
@@ -140,7 +142,7 @@ def test_prose_is_not_judged_but_answered(searched: Searched) -> None:
 
 def test_a_right_kernel_is_improved_on_what_was_measured(searched: Searched) -> None:
     first = searched.asked("optimise")[0].turn
-    assert f"{stand_in.FIRST}: expected bytes 1.2e+07 to 4.2e+06; refused at accuracy" in first
+    assert f"{stand_in.FIRST}: expected bytes 1.2e+07 to 4.2e+06; refused at smoke" in first
     assert re.search(r"- speed: [\d.]+x eager, 95 % interval [\d.]+ to [\d.]+", first)
     assert "one call" in first
 
@@ -178,3 +180,14 @@ def test_when_nobody_answers_the_search_goes_on_without(tmp_path: Path) -> None:
     assert "gave no answer" in fallback.reason
     assert len(found.bodies(records.Winner)) + len(found.bodies(records.NoWinner)) == 1
     assert found.by_llm() == []
+
+
+def test_an_idea_that_the_budget_does_not_cover_leaves_the_others_alone(tmp_path: Path) -> None:
+    """One question for code may take 24,000 tokens and its prompt, so two do not fit."""
+    (tmp_path / "questions").mkdir()
+    with answering(tmp_path / "questions"):
+        found = search(tmp_path / "run", tmp_path / "questions", 120, 4, "tokens=60000")
+    (fallback,) = found.bodies(records.Fallback)
+    assert isinstance(fallback, records.Fallback)
+    assert "60000 tokens for the run" in fallback.reason
+    assert {label for label, _ in found.by_llm()} == {stand_in.FIRST}
