@@ -125,7 +125,8 @@ class SiteSearch:
             part = budget.part(WITHOUT_LLM)
             self._without_llm(part)
             budget.evaluations += part.evaluations
-            self._ask("llm", self.think(self.site, budget.deadline), budget)
+            late = max(0.0, time.monotonic() - part.deadline)  # not at the model's expense
+            self._ask("llm", self.think(self.site, budget.deadline + late), budget)
         return self._finish()
 
     def _without_llm(self, budget: Budget) -> None:

@@ -23,7 +23,7 @@ from kernelite.kernels.templates import Plan
 from kernelite.problems.problem import Problem
 from kernelite.prompts import render, version
 from kernelite.results import records
-from kernelite.results.exchanges import Answered
+from kernelite.results.exchanges import Answered, Asked
 from kernelite.results.log import EventLog
 
 IDEAS, IMPLEMENTED = 5, 3
@@ -113,6 +113,7 @@ class _Conversation:
                 future.cancel()
         if ended is not None:
             raise ended
+        self.attempts.sort(key=lambda attempt: ideas.index(attempt.idea))  # not by who was first
         right = {attempt.idea.name for attempt in self.attempts if attempt.verdict.passed}
         for idea in [idea for idea in ideas if idea.name not in right][:1]:
             again = replace(self.first(idea), repeat=1)
@@ -196,19 +197,20 @@ class _Conversation:
         )  # fmt: skip
 
     def known_kernels(self) -> list[str]:
-        """What the search found without a model, one line each."""
-        names = {
-            event.body.id: f"{event.body.label} by {event.body.proposer} ({event.body.backend})"
-            for event in self.thinker.log.events("candidate")
-            if isinstance(event.body, records.Candidate)
-            and event.body.problem == self.problem.id
-            and event.body.proposer != "llm"
-        }
-        verdicts = {
-            event.body.candidate: facts.speed(event.body.verdict)
-            for event in self.thinker.log.events("evaluated")
-            if isinstance(event.body, records.Evaluated)
-        }
+        """What the search had found when a model was first asked, one line each.
+
+        What it finds later, going on after a stop, must not turn the plan into a new question.
+        """
+        names: dict[str, str] = {}
+        verdicts: dict[str, str] = {}
+        for event in self.thinker.log.events():
+            match event.body:
+                case Asked(problem=self.problem.id):
+                    break
+                case records.Candidate(problem=self.problem.id) as found:
+                    names[found.id] = f"{found.label} by {found.proposer} ({found.backend})"
+                case records.Evaluated(problem=self.problem.id) as judged:
+                    verdicts[judged.candidate] = facts.speed(judged.verdict)
         return [f"{name}: {verdicts[key]}" for key, name in names.items() if key in verdicts]
 
     def mended(self, request: Request, found: Unusable, before: Answered) -> Answered:

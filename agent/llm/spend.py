@@ -148,8 +148,8 @@ class Ledger:
         ):
             if limit is not None and spent + (more or 0) > limit:
                 raise Exhausted(
-                    f"of {limit:g} {what} {spent:.4g} are spent or reserved,"
-                    f" and the next call may take {more or 0:.4g}"
+                    f"of {limit:,} {what} {round(spent, 4):,} are spent or reserved,"
+                    f" and the next call may take {round(more or 0, 4):,}"
                 )
         self.charge(problem, most.tokens, most.usd)
 

@@ -1,4 +1,4 @@
-"""A search with a model that answers by files: real judge, real kernels, real log."""
+"""A model that answers by files, with the real judge, real kernels and a real log."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ import pytest
 
 from kernelite.agent.llm import thinking
 from kernelite.agent.llm.choice import choose
-from kernelite.agent.search import Budget, SiteSearch
-from kernelite.harness.judge import Judge
+from kernelite.agent.search import verdict_on
+from kernelite.harness.judge import Effort, Judge
 from kernelite.harness.remote import Server
 from kernelite.kernels.backends.cpp import compiler
 from kernelite.problems.problem import Problem
-from kernelite.results import records
+from kernelite.results import events, records
 from kernelite.results.exchanges import Answered, Asked
 from kernelite.results.log import EventLog, read
 from tests.agent.llm import stand_in
@@ -49,6 +49,7 @@ def get_init_inputs():
     return []
 """
 PROBLEM = Problem("add_norm", ADD_NORM)
+EFFORT = Effort(rounds=12, seconds=0.3, baselines=("eager",), narrow=0.04, thorough=False)
 
 
 @contextmanager
@@ -85,26 +86,28 @@ class Searched:
                 if isinstance(e, records.Evaluated) and e.candidate in labels]  # fmt: skip
 
 
-def search(
-    run: Path, questions: Path, seconds: float, evaluations: int = 16, limits: str = ""
-) -> Searched:
+def converse(run: Path, questions: Path, seconds: float = 300, limits: str = "") -> Searched:
+    """What the proposer proposes, judged as a search would; known verdicts are not asked again."""
     said: list[str] = []
-    chosen = choose(f"files:{questions}", limits, "", "all", {})
     say = lambda _, text: said.append(text)  # noqa: E731
+    chosen = choose(f"files:{questions}", limits, "", "all", {})
     server = Server()
-    try:
-        with (
-            EventLog(run) as log, thinking.opened(chosen, 0, log, say) as think,
-            Judge(PROBLEM, server, 1) as judge,
-        ):  # fmt: skip
-            known = {(e.uid, e.body.problem): e.body.verdict for e in log.events("evaluated")
-                     if isinstance(e.body, records.Evaluated)}  # fmt: skip
-            budget = Budget(time.monotonic() + seconds, evaluations)
-            SiteSearch("site", PROBLEM, judge, log, say, "cpu", "cpp", 0, known, {}, think).run(
-                budget
+    with (
+        EventLog(run) as log, thinking.opened(chosen, 0, log, say) as think,
+        Judge(PROBLEM, server, 1) as judge,
+    ):  # fmt: skip
+        assert think is not None
+        for plan in think("site", time.monotonic() + seconds).propose(PROBLEM):
+            kernel = plan.render({})
+            candidate = records.Candidate(
+                kernel.id, PROBLEM.id, proposer="llm", label=plan.label, source=kernel.source
             )
-    finally:
-        server.close()
+            log.append("candidate", candidate, uid=f"candidate {kernel.id} {PROBLEM.id}")
+            if verdict_on(log, kernel, PROBLEM) is None:
+                verdict = events.as_verdict(judge.evaluate(kernel, EFFORT, "cpu").as_json())
+                body = records.Evaluated(kernel.id, PROBLEM.id, verdict)
+                log.append("evaluated", body, uid=f"quick {kernel.id} {PROBLEM.id}")
+    server.close()
     return Searched(run, questions, said)
 
 
@@ -113,7 +116,7 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> Searched:
     folder = tmp_path_factory.mktemp("llm")
     (folder / "questions").mkdir()
     with answering(folder / "questions"):
-        return search(folder / "run", folder / "questions", seconds=120)
+        return converse(folder / "run", folder / "questions")
 
 
 def test_ideas_come_before_code_and_code_before_its_repair(searched: Searched) -> None:
@@ -166,19 +169,20 @@ def test_all_prompts_of_a_problem_begin_alike(searched: Searched) -> None:
 
 
 def test_a_run_that_goes_on_asks_nothing_again(searched: Searched) -> None:
+    """Also if the search without the model has found more in the meantime."""
     before = searched.asked()
-    again = search(searched.run, searched.questions, seconds=20)  # nobody is there to answer
-    more = again.asked()[len(before) :]
-    assert {body.id for body in more}.isdisjoint(body.id for body in before)
-    assert {body.purpose for body in more} <= {"optimise"}
+    with EventLog(searched.run) as log:
+        log.append("candidate", records.Candidate("c1", PROBLEM.id, proposer="template"))
+        log.append("evaluated", records.Evaluated("c1", PROBLEM.id, records.Verdict("passed")))
+    again = converse(searched.run, searched.questions, seconds=20)  # nobody is there to answer
+    assert again.asked() == before
 
 
-def test_when_nobody_answers_the_search_goes_on_without(tmp_path: Path) -> None:
-    found = search(tmp_path / "run", tmp_path / "questions", seconds=6)
+def test_when_nobody_answers_that_is_said_and_nothing_is_proposed(tmp_path: Path) -> None:
+    found = converse(tmp_path / "run", tmp_path / "questions", seconds=1)
     (fallback,) = found.bodies(records.Fallback)
     assert isinstance(fallback, records.Fallback)
     assert "gave no answer" in fallback.reason
-    assert len(found.bodies(records.Winner)) + len(found.bodies(records.NoWinner)) == 1
     assert found.by_llm() == []
 
 
@@ -186,8 +190,8 @@ def test_an_idea_that_the_budget_does_not_cover_leaves_the_others_alone(tmp_path
     """One question for code may take 24,000 tokens and its prompt, so two do not fit."""
     (tmp_path / "questions").mkdir()
     with answering(tmp_path / "questions"):
-        found = search(tmp_path / "run", tmp_path / "questions", 120, 4, "tokens=60000")
+        found = converse(tmp_path / "run", tmp_path / "questions", limits="tokens=60000")
     (fallback,) = found.bodies(records.Fallback)
     assert isinstance(fallback, records.Fallback)
-    assert "60000 tokens for the run" in fallback.reason
+    assert "60,000 tokens for the run" in fallback.reason
     assert {label for label, _ in found.by_llm()} == {stand_in.FIRST}
