@@ -256,6 +256,11 @@ def _check(options: Options) -> None:
     if (missing := chosen.missing()) is not None:
         raise MachineError(missing)
     cage.require(options.require_isolation)
+    if options.llm != choice.NONE and (options.gpu or options.device != "cpu"):
+        raise UsageError(
+            "models are asked for kernels of this CPU only so far; leave --llm out, or --device"
+            " and --target"
+        )
     log = options.out / "events.sqlite"
     if options.resume and not log.exists():
         raise UsageError(f"nothing to resume in {options.out}; leave --resume out")

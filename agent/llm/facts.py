@@ -58,9 +58,8 @@ def site_of(log: EventLog, name: str) -> records.RankedSite | None:
 
 
 def hardware(log: EventLog) -> str:
-    """The machine as the run's first event describes it, ceilings measured."""
-    event = log.find("run_started")
-    started = event.body if event is not None else None
+    """The machine as it was when the run began first, so that going on changes no prompt."""
+    started = next((event.body for event in log.events("run_started")), None)
     if not isinstance(started, records.RunStarted):
         return render("hardware", facts="Unknown.")
     found = started.device

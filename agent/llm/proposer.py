@@ -19,6 +19,7 @@ from kernelite.agent.llm.spend import Exhausted
 from kernelite.agent.proposers import Fixed
 from kernelite.agent.search import verdict_on
 from kernelite.kernels.kernel import Kernel
+from kernelite.kernels.targets import Target
 from kernelite.kernels.templates import Plan
 from kernelite.problems.problem import Problem
 from kernelite.prompts import render, version
@@ -72,8 +73,8 @@ class Thinker:
         self.ranked = facts.site_of(log, site)
         self.attempts: list[Attempt] = []
 
-    def propose(self, problem: Problem) -> Iterator[Plan]:
-        """Kernels, each after the verdict on the one before; ends when nobody answers."""
+    def propose(self, problem: Problem, target: Target | None = None) -> Iterator[Plan]:
+        """Kernels for this CPU, each after the verdict on the last; ends when nobody answers."""
         try:
             yield from _Conversation(self, problem).kernels()
         except (NoAnswer, Exhausted) as end:

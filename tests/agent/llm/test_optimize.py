@@ -54,7 +54,8 @@ def test_an_example_is_optimised_by_whoever_answers_in_a_folder(tmp_path: Path) 
     ("option", "said"),
     [(["--llm", "openai:gpt-5"], "no key for openai: set OPENAI_API_KEY"),
      (["--llm", "nobody:x"], "there are: anthropic, compatible, files, openai, replay"),
-     (["--llm", "files:x", "--backend", "pytorch"], "--backend may be: cpp, triton")],
+     (["--llm", "files:x", "--backend", "pytorch"], "--backend may be: cpp, triton"),
+     (["--llm", "files:x", "--target", "h200"], "kernels of this CPU only so far")],
 )  # fmt: skip
 def test_a_model_that_cannot_be_asked_is_refused_before_anything_is_written(
     tmp_path: Path, option: list[str], said: str
