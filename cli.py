@@ -81,6 +81,11 @@ def optimize(
     seed: Annotated[int | None, typer.Option(help="Of model, inputs and tuner.")] = None,
     out: Annotated[str | None, typer.Option(help="The run's folder; runs/... by default.")] = None,
     require_isolation: Annotated[int | None, typer.Option(help="Least level, 0 to 4.")] = None,
+    llm: Annotated[str | None, typer.Option(help="PROVIDER:MODEL[,...], or none.")] = None,
+    llm_budget: Annotated[str | None, typer.Option(help="usd=2,tokens=...,kernel-usd=...")] = None,
+    llm_price: Annotated[
+        str | None, typer.Option(help="in=...,out=... per million tokens.")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Rank and capture only.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     config_file: ConfigFile = None,
@@ -92,7 +97,8 @@ def optimize(
     flags = {"device": device, "target": gpu, "backend": backend, "out": out,
              "budget_seconds": budget_seconds,
              "max_candidates": max_candidates, "sites": sites or None, "seed": seed,
-             "require_isolation": require_isolation}  # fmt: skip
+             "require_isolation": require_isolation, "llm": llm, "llm_budget": llm_budget,
+             "llm_price": llm_price}  # fmt: skip
     chosen = configuration.configure(flags, os.environ, config_file, Path.cwd()).settings
     folder = configuration.run_folder(chosen, target, resume)
 
@@ -101,7 +107,7 @@ def optimize(
     options = campaign.Options(
         target, folder, chosen.device, chosen.backend, chosen.budget_seconds,
         chosen.max_candidates, chosen.sites, chosen.seed, dry_run, resume, chosen.require_isolation,
-        chosen.target or "",
+        chosen.target or "", chosen.llm, chosen.llm_budget, chosen.llm_price,
     )  # fmt: skip
     return _carried_out(options, as_json)
 

@@ -20,11 +20,12 @@ import torch
 
 from kernelite import __version__
 from kernelite.agent import kept, survey
+from kernelite.agent.llm import choice, keys, thinking
 from kernelite.agent.places import Place
 from kernelite.agent.places.absent import Absent
 from kernelite.agent.places.cpu import Cpu
 from kernelite.agent.places.cuda import Cuda
-from kernelite.agent.search import Budget, Say
+from kernelite.agent.search import Budget, Say, Think
 from kernelite.agent.survey import Survey
 from kernelite.errors import MachineError, UsageError
 from kernelite.harness import cage, processors
@@ -54,6 +55,7 @@ class Options:
         max_candidates: Evaluations at most.
         sites: Patterns; a site is searched if its name or label fits one. Empty: all.
         require_isolation: Least level of the cage to run candidates at.
+        llm: Language models to ask, their budget and their price: `agent.llm.choice`.
     """
 
     target: str
@@ -68,6 +70,9 @@ class Options:
     resume: bool = False
     require_isolation: int = 0
     gpu: str = ""
+    llm: str = "none"
+    llm_budget: str = ""
+    llm_price: str = ""
 
 
 def run(options: Options, say: Say) -> Path:
@@ -81,15 +86,19 @@ def run(options: Options, say: Say) -> Path:
         _check_absent(options)
     options = replace(options, device=processors.require(options.device))
     _check(options)
+    chosen = choice.choose(
+        options.llm, options.llm_budget, options.llm_price, options.backend, os.environ
+    )
+    keys.forget(os.environ)  # the model is verified in a process that loads kernels
     target = targets.load(options.target, options.seed)
-    with EventLog(options.out) as log:
+    with EventLog(options.out) as log, thinking.opened(chosen, options.seed, log, say) as think:
         kept.keep_model(options.out, options.target)
-        place = _place(options, target, say)
+        place = _place(options, target, say, think)
         Campaign(options, target if target.weightless else target.on("cpu"), place, log, say).run()
     return options.out
 
 
-def _place(options: Options, target: Target, say: Say) -> Place:
+def _place(options: Options, target: Target, say: Say, think: Think | None) -> Place:
     """Where this run's kernels are judged."""
     if options.gpu and options.device == "cpu":
         return Absent(find(options.gpu))
@@ -101,7 +110,7 @@ def _place(options: Options, target: Target, say: Say) -> Place:
     if options.device != "cpu":
         return Cuda(options.device, options.require_isolation)
     say("profile", "calibrating this machine")
-    return Cpu()
+    return Cpu(think)
 
 
 class Campaign:
@@ -247,6 +256,11 @@ def _check(options: Options) -> None:
     if (missing := chosen.missing()) is not None:
         raise MachineError(missing)
     cage.require(options.require_isolation)
+    if options.llm != choice.NONE and (options.gpu or options.device != "cpu"):
+        raise UsageError(
+            "models are asked for kernels of this CPU only so far; leave --llm out, or --device"
+            " and --target"
+        )
     log = options.out / "events.sqlite"
     if options.resume and not log.exists():
         raise UsageError(f"nothing to resume in {options.out}; leave --resume out")

@@ -37,6 +37,7 @@ class Settings:
         sites: Patterns of sites to search; empty for all.
         seed: Of the model, its inputs and the tuner; 0 or more.
         require_isolation: Least level of the cage to run candidates at, 0 to 4.
+        llm: Language models to ask, or ``none``; ``llm_budget`` and ``llm_price`` limit their cost.
         out: The run's folder; None for a new one under ``runs/``.
     """
 
@@ -48,6 +49,9 @@ class Settings:
     sites: tuple[str, ...] = ()
     seed: int = 0
     require_isolation: int = 0
+    llm: str = "none"
+    llm_budget: str = ""
+    llm_price: str = ""
     out: str | None = None
 
 

@@ -23,6 +23,7 @@ from kernelite.results import events, records
 from kernelite.results.log import EventLog
 
 Say = Callable[[str, str], None]
+Think = Callable[[str, float], Proposer]
 
 QUICK = Effort(rounds=60, seconds=0.6, baselines=("eager",), narrow=0.04, thorough=False)
 FULL = Effort(rounds=200, seconds=1.0, baselines=("eager", "compile"), stages=("timing",))
@@ -32,6 +33,7 @@ WORTH_KEEPING = 1.02
 TRIALS = 60
 COSTLY_S = 2.0  # a proposer above this is asked after tuning what there is
 FINALISTS = 2
+WITHOUT_LLM = 0.5  # part of a site's budget that is spent before a language model is asked
 CLOSE = 0.97  # a runner-up this near to the best is measured again too
 
 
@@ -54,6 +56,13 @@ class Budget:
     def spent(self, ahead_s: float = 0.0) -> bool:
         """Whether nothing more that takes ``ahead_s`` may be begun."""
         return self.evaluations <= 0 or time.monotonic() + ahead_s >= self.deadline
+
+    def part(self, share: float) -> Budget:
+        """A part of what is left, to be spent first; its evaluations are taken out of this one."""
+        now = time.monotonic()
+        taken = math.ceil(self.evaluations * share)
+        self.evaluations -= taken
+        return Budget(now + (self.deadline - now) * share, taken)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +97,7 @@ class SiteSearch:
     Attributes:
         target: The GPU of the judge's placement; None for this CPU.
         earlier: Proposers of what the run has found elsewhere.
+        think: Makes a language model's proposer for a site and a deadline; None to ask none.
     """
 
     site: str
@@ -102,22 +112,36 @@ class SiteSearch:
     learnt: dict[str, Choices] = field(default_factory=dict)
     target: Target | None = None
     earlier: Sequence[tuple[str, Proposer]] = ()
+    think: Think | None = None
     passed: list[Entrant] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
     tuned: bool = False
 
     def run(self, budget: Budget) -> records.Winner | None:
         """Search until the budget is spent; the winner, if one is faster than eager."""
+        if self.think is None:
+            self._without_llm(budget)
+        else:
+            part = budget.part(WITHOUT_LLM)
+            self._without_llm(part)
+            budget.evaluations += part.evaluations
+            late = max(0.0, time.monotonic() - part.deadline)  # not at the model's expense
+            self._ask("llm", self.think(self.site, budget.deadline + late), budget)
+        return self._finish()
+
+    def _without_llm(self, budget: Budget) -> None:
         for name, proposer in sorted([*proposers(), *self.earlier], key=lambda p: p[1].seconds):
             if proposer.seconds > COSTLY_S and self.passed:
                 self._tune_best(budget)
                 if budget.spent(proposer.seconds):
                     continue
-            for plan in proposer.propose(self.problem, self.target):
-                for choices in self._first_choices(plan):
-                    self._try(name, plan, choices, None, budget)
+            self._ask(name, proposer, budget)
         self._tune_best(budget)
-        return self._finish()
+
+    def _ask(self, name: str, proposer: Proposer, budget: Budget) -> None:
+        for plan in proposer.propose(self.problem, self.target):
+            for choices in self._first_choices(plan):
+                self._try(name, plan, choices, None, budget)
 
     def _first_choices(self, plan: Plan) -> list[Choices]:
         """The plan's defaults, and what was best for a like plan at another site."""
@@ -246,6 +270,13 @@ class SiteSearch:
             "no_winner", records.NoWinner(site=self.site, reason=reason), uid=f"none {self.site}"
         )
         self.say("search", f"{self.site}  no winner: {reason}")
+
+
+def verdict_on(log: EventLog, kernel: Kernel, problem: Problem) -> records.Verdict | None:
+    """The verdict on a kernel that the search was offered; None if it was not judged."""
+    event = log.find(f"quick {kernel.id} {problem.id}")
+    body = event.body if event is not None else None
+    return body.verdict if isinstance(body, records.Evaluated) else None
 
 
 def _together(before: records.Verdict, after: records.Verdict) -> records.Verdict:

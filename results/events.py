@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from kernelite.results import evidence, records, whole_model
+from kernelite.results import evidence, exchanges, records, whole_model
 
 Record = (
     records.RunStarted
@@ -30,6 +30,8 @@ Record = (
     | whole_model.Verified
     | records.Fallback
     | records.RunFinished
+    | exchanges.Asked
+    | exchanges.Answered
 )
 
 KINDS: Mapping[str, type[Any]] = {
@@ -49,6 +51,8 @@ KINDS: Mapping[str, type[Any]] = {
     "verified": whole_model.Verified,
     "fallback": records.Fallback,
     "run_finished": records.RunFinished,
+    "asked": exchanges.Asked,
+    "answered": exchanges.Answered,
 }
 
 

@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from threading import RLock
 from types import TracebackType
 from typing import Any
 
@@ -52,6 +53,7 @@ class EventLog:
         """
         self.folder, self.path = folder, folder / LOG_NAME
         self._lock = FolderLock(folder) if writable else None
+        self._turn = RLock()  # answers of models are written down where they arrive
         try:
             with _translated(self.path):
                 self._database = _create(self.path) if writable else _open(self.path)
@@ -73,7 +75,7 @@ class EventLog:
             MachineError: disk full, or the file has become read-only.
         """
         text, uid = events.encode(kind, body), uid or uuid.uuid4().hex
-        with _translated(self.path), _transaction(self._database) as database:
+        with self._turn, _translated(self.path), _transaction(self._database) as database:
             database.execute(
                 "insert into event (uid, ts, kind, schema, body) values (?, ?, ?, ?, ?)"
                 " on conflict (uid) do nothing",
@@ -81,6 +83,15 @@ class EventLog:
             )
             row = database.execute("select seq from event where uid = ?", (uid,)).fetchone()
         return int(row[0])
+
+    def find(self, uid: str) -> events.Event | None:
+        """The event with that uid; None if there is none, or this version does not know it."""
+        query = "select seq, uid, ts, kind, schema, body from event where uid = ?"
+        with self._turn, _translated(self.path):
+            row = self._database.execute(query, (uid,)).fetchone()
+        if row is None or (body := events.decode(row[3], row[5])) is None:
+            return None
+        return events.Event(row[0], uid, row[2], row[3], row[4], body)
 
     def events(self, kind: str | None = None) -> Iterator[events.Event]:
         """Events in order; those whose kind this version does not know are left out."""
@@ -131,7 +142,7 @@ def read(folder: Path) -> list[events.Event]:
 
 
 def _create(path: Path) -> sqlite3.Connection:
-    database = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None)
+    database = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
     for pragma in ("journal_mode = wal", "synchronous = full", "foreign_keys = on"):
         database.execute(f"pragma {pragma}")
     with _transaction(database):

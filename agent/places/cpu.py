@@ -9,7 +9,7 @@ from typing import Any
 
 from kernelite.agent import survey, whole_model
 from kernelite.agent.places import Search
-from kernelite.agent.search import CONFIRM_S, Budget, Say, SiteSearch, known_verdicts
+from kernelite.agent.search import CONFIRM_S, Budget, Say, SiteSearch, Think, known_verdicts
 from kernelite.harness.judge import Judge
 from kernelite.harness.remote import COMPILER, Server
 from kernelite.kernels.devices import Calibration, Roofline
@@ -23,13 +23,14 @@ from kernelite.results.log import EventLog
 
 
 class Cpu:
-    """See `agent.places.Place`."""
+    """See `agent.places.Place`; ``think`` asks language models for kernels, None if it is None."""
 
     kind = "measured"
     decisions: tuple[str, ...] = ("winner", "no_winner")
     confirm_s = CONFIRM_S
 
-    def __init__(self) -> None:
+    def __init__(self, think: Think | None = None) -> None:
+        self.think = think
         self.calibration: Calibration = load_or_measure()
 
     def described(self) -> Mapping[str, Any]:
@@ -57,6 +58,7 @@ class Cpu:
                 with Judge(problem, server, device.threads, compiler) as judge:
                     SiteSearch(
                         site, problem, judge, log, say, device.name, backend, seed, known, learnt,
+                        think=self.think,
                     ).run(budget)  # fmt: skip
 
             def search(site: str, problem: Problem, budget: Budget) -> None:

@@ -8,7 +8,7 @@ which need not be there.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
@@ -42,8 +42,11 @@ class Proposer(Protocol):
     seconds: float
     """What asking it costs; the cheapest is asked first."""
 
-    def propose(self, problem: Problem, target: Target | None = None) -> Sequence[Plan]:
-        """Plans for the problem on a GPU, or on this CPU; empty if it knows none there."""
+    def propose(self, problem: Problem, target: Target | None = None) -> Iterable[Plan]:
+        """Plans for the problem on a GPU, or on this CPU; empty if it knows none there.
+
+        Each is judged before the next is taken, so a generator can learn from the log.
+        """
 
 
 @dataclass(frozen=True, slots=True)

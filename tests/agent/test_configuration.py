@@ -35,6 +35,9 @@ def test_each_place_goes_before_the_next(tmp_path: Path) -> None:
         "sites": str(user / "config.toml"),
         "device": "default",
         "require_isolation": "default",
+        "llm": "default",
+        "llm_budget": "default",
+        "llm_price": "default",
         "out": "default",
     }
 

@@ -169,3 +169,12 @@ def test_a_budget_is_spent_by_time_or_by_number() -> None:
     assert Budget(time.monotonic() - 1, 5).spent()
     assert not Budget(time.monotonic() + 10, 1).spent()
     assert Budget(time.monotonic() + 10, 1).spent(ahead_s=20)
+
+
+def test_a_part_of_a_budget_is_taken_out_of_it() -> None:
+    whole = Budget(time.monotonic() + 100, 9)
+    part = whole.part(0.5)
+    assert (part.evaluations, whole.evaluations) == (5, 4)
+    assert not part.spent(ahead_s=40)
+    assert part.spent(ahead_s=60)
+    assert not whole.spent(ahead_s=60)

@@ -5,6 +5,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from kernelite.results.records import Evaluated, RunStarted, Verdict
 
 WRITER = """
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from kernelite.results.log import EventLog
 log = EventLog(Path(sys.argv[1]))
@@ -51,6 +53,22 @@ def test_an_event_comes_back_as_the_record_that_went_in(tmp_path: Path) -> None:
     with EventLog(tmp_path) as log:
         assert log.append("run_started", started) == 1
     assert [event.body for event in read(tmp_path)] == [started]
+
+
+def test_an_event_is_found_by_its_uid(tmp_path: Path) -> None:
+    with EventLog(tmp_path) as log:
+        log.append("fallback", {"reason": "a"}, uid="u")
+        log.append("fallback", {"reason": "b"}, uid="v")
+        found = log.find("v")
+        assert found is not None
+        assert found == list(log.events())[1]
+        assert log.find("w") is None
+
+
+def test_threads_may_write_at_once(tmp_path: Path) -> None:
+    with EventLog(tmp_path) as log, ThreadPoolExecutor(4) as pool:
+        numbers = list(pool.map(lambda n: log.append("fallback", {"reason": str(n)}), range(40)))
+    assert sorted(numbers) == list(range(1, 41))
 
 
 def test_the_same_uid_is_written_once_and_keeps_its_number(tmp_path: Path) -> None:
