@@ -52,7 +52,7 @@ def _variance(
     """Variance and mean, in two passes."""
     mean = (
         _shifted_mean(ops, node, axes)
-        if ops.shifts and prod(node.shape)
+        if ops.shifts and 0 not in node.shape
         else _mean_of(ops, node, axes)
     )
     centred = ops("sub", node, mean)
