@@ -69,8 +69,7 @@ def _query_gradients(
         mean = mean * fade + tl.sum(weight * slope, 1)
         peak = top
     # Peak and share stay apart: in their logarithm a far peak would swallow the share's digits.
-    share = 1.0 / share
-    mean *= share
+    share, mean = 1.0 / share, mean / share
     tl.store(peaks + head * QUERIES + query, peak, inside)
     tl.store(shares + head * QUERIES + query, share, inside)
     tl.store(means + head * QUERIES + query, mean, inside)
@@ -82,8 +81,7 @@ def _query_gradients(
         values = _rows(v, v_row, key < KEYS, DV, WIDE_V)
         score = _scores(rows, keys, query, key, KEYS, LOW, HIGH, SCALE)
         slope = tl.dot(grads, tl.trans(values), input_precision="ieee") * SLOPE
-        weight = tl.exp2(score - peak[:, None]) * share[:, None]
-        slope = weight * (slope - mean[:, None])
+        slope = tl.exp2(score - peak[:, None]) * share[:, None] * (slope - mean[:, None])
         total = tl.dot(slope.to(keys.dtype), keys, total, input_precision="ieee")
     _store(dq, dq_row, inside, total * DQ_SCALE, D, WIDE)
 
