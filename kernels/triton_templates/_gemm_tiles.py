@@ -97,7 +97,8 @@ def suited(shape: Shape, products: int, element_bytes: int) -> list[Tile]:
         element_bytes: Of an operand.
     """
     every = HALVES if element_bytes == 2 else SINGLES
-    found = [t for t in every if t.fits(products, element_bytes) and t.within(shape)] or [every[-1]]
+    found = [t for t in every[:-1] if t.fits(products, element_bytes) and t.within(shape)]
+    found = found or [every[-1]]
     easy = [tile for tile in found if tile.sums(products) <= COMFORTABLE] or found
     filling = [tile for tile in easy if tile.count((1, *shape[:2])) >= PROGRAMS]
     first = filling[0] if filling else max(easy, key=lambda tile: tile.count((1, *shape[:2])))
