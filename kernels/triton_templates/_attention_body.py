@@ -80,6 +80,14 @@ def _finish(
 
 
 @triton.jit
+def _keep(line, total, share, peak, WIDE_V: tl.constexpr):
+    """Per row: the sums of its values, of its weights, and the peak that both are relative to."""
+    tl.store(line[:, None] + tl.arange(0, WIDE_V)[None, :], total)
+    tl.store(line + WIDE_V, share)
+    tl.store(line + WIDE_V + 1, peak)
+
+
+@triton.jit
 def _attend(
     q, k, v, mask0, mask1, bounds, out, partial, PLACES: tl.constexpr, SCORED: tl.constexpr,
     BOUNDS: tl.constexpr, BOUNDS_STEP: tl.constexpr, GROUP: tl.constexpr, QUERIES: tl.constexpr,
@@ -127,12 +135,9 @@ def _attend(
     if partial is None:
         _finish(out, out_row, total, share, inside, DV, WIDE_V, OUT_SCALE, HIDDEN_IS_ZERO)
     else:
-        # Per row: the sums of its values, of its weights, and the peak that both are relative to.
         number = (head * BLOCKS + block) * BLOCK_M + tl.arange(0, BLOCK_M)
-        line = partial + (tl.program_id(1) * tl.num_programs(0) * BLOCK_M + number) * (WIDE_V + 2)
-        tl.store(line[:, None] + tl.arange(0, WIDE_V)[None, :], total)
-        tl.store(line + WIDE_V, share)
-        tl.store(line + WIDE_V + 1, peak)
+        number += tl.program_id(1) * tl.num_programs(0) * BLOCK_M
+        _keep(partial + number * (WIDE_V + 2), total, share, peak, WIDE_V)
 
 
 @triton.jit
