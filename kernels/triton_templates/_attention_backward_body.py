@@ -46,8 +46,7 @@ def _query_gradients(
     query = block * BLOCK_M + tl.arange(0, BLOCK_M)
     inside = query < QUERIES
     q_row, _, _, grad_row, dq_row, _, _ = PLACES(head, query)
-    rows = _rows(q, q_row, inside, D, WIDE)
-    grads = _rows(grad, grad_row, inside, DV, WIDE_V)
+    rows, grads = _rows(q, q_row, inside, D, WIDE), _rows(grad, grad_row, inside, DV, WIDE_V)
     start, stop = 0, KEYS
     if LOW is not None:
         start = tl.maximum(0, block * BLOCK_M + LOW)
@@ -69,10 +68,11 @@ def _query_gradients(
         mean = mean * fade + tl.sum(weight * slope, 1)
         peak = top
     # Peak and share stay apart: in their logarithm a far peak would swallow the share's digits.
-    share, mean = 1.0 / share, mean / share
-    tl.store(peaks + head * QUERIES + query, peak, inside)
-    tl.store(shares + head * QUERIES + query, share, inside)
-    tl.store(means + head * QUERIES + query, mean, inside)
+    share, place = 1.0 / share, head * QUERIES + query
+    mean *= share
+    tl.store(peaks + place, peak, inside)
+    tl.store(shares + place, share, inside)
+    tl.store(means + place, mean, inside)
     total = tl.zeros((BLOCK_M, WIDE), tl.float32)
     for first in range(start, stop, BLOCK_N):
         key = first + tl.arange(0, BLOCK_N)
@@ -80,8 +80,8 @@ def _query_gradients(
         keys = _rows(k, k_row, key < KEYS, D, WIDE)
         values = _rows(v, v_row, key < KEYS, DV, WIDE_V)
         score = _scores(rows, keys, query, key, KEYS, LOW, HIGH, SCALE)
-        slope = tl.dot(grads, tl.trans(values), input_precision="ieee") * SLOPE
-        slope = tl.exp2(score - peak[:, None]) * share[:, None] * (slope - mean[:, None])
+        slope = tl.dot(grads, tl.trans(values), input_precision="ieee") * SLOPE - mean[:, None]
+        slope *= tl.exp2(score - peak[:, None]) * share[:, None]
         total = tl.dot(slope.to(keys.dtype), keys, total, input_precision="ieee")
     _store(dq, dq_row, inside, total * DQ_SCALE, D, WIDE)
 

@@ -80,12 +80,8 @@ def _finish(
 
 
 @triton.jit
-def _keep(
-    partial, number, total, share, peak, BLOCK_M: tl.constexpr, WIDE_V: tl.constexpr,
-):  # fmt: skip
+def _keep(line, total, share, peak, WIDE_V: tl.constexpr):
     """Per row: the sums of its values, of its weights, and the peak that both are relative to."""
-    row = tl.program_id(1) * tl.num_programs(0) * BLOCK_M + number * BLOCK_M
-    line = partial + (row + tl.arange(0, BLOCK_M)) * (WIDE_V + 2)
     tl.store(line[:, None] + tl.arange(0, WIDE_V)[None, :], total)
     tl.store(line + WIDE_V, share)
     tl.store(line + WIDE_V + 1, peak)
@@ -139,7 +135,9 @@ def _attend(
     if partial is None:
         _finish(out, out_row, total, share, inside, DV, WIDE_V, OUT_SCALE, HIDDEN_IS_ZERO)
     else:
-        _keep(partial, head * BLOCKS + block, total, share, peak, BLOCK_M, WIDE_V)
+        number = (head * BLOCKS + block) * BLOCK_M + tl.arange(0, BLOCK_M)
+        number += tl.program_id(1) * tl.num_programs(0) * BLOCK_M
+        _keep(partial + number * (WIDE_V + 2), total, share, peak, WIDE_V)
 
 
 @triton.jit
