@@ -53,12 +53,14 @@ from kernelite.kernels.triton_templates._text import (
     opening,
     results,
 )
+from kernelite.kernels.triton_templates._tiles import power_of_two
 from kernelite.kernels.triton_templates._views import arguments
 
 BODY = Path(__file__).with_name("_attention_body.py")
 MOST_MASKS = 2
 WIDEST = 256  # columns of a head: more do not fit the registers beside their sums
 SHORTEST_SPLIT = 256  # keys
+SHARED_BYTES = 64 << 10  # of a program on gfx90a and gfx942, the least of all targets
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +89,14 @@ class AttentionPlan:
         tall, long = _tiles(wide, self.kind)
         if rows <= FEW_QUERIES:  # few registers hold them, and more programs fit
             long = tuple(sorted(long))
+        # Keys and values of a tile, which three stages hold twice beside queries and weights.
+        stage_bytes = 2 * max(long) * power_of_two(wide) * self.kind.itemsize
         return {
             "block_m": tuple(n for n in tall if n < 2 * rows) or (16,),
             "block_n": tuple(n for n in long if n < 2 * scores.keys) or (16,),
             "splits": self._splits(rows, tall[0]),
             "num_warps": (8, 4) if wide > 128 and self.kind.itemsize == 2 else (4, 8),
-            "num_stages": (2, 1, 3),
+            "num_stages": (2, 1, 3) if 2 * stage_bytes < SHARED_BYTES else (2, 1),
         }
 
     def _splits(self, rows: int, block: int) -> tuple[int, ...]:

@@ -171,6 +171,15 @@ def test_graphs_that_only_look_alike_are_refused(function: Callable[..., Any]) -
     assert planned(lambda *x: function(None, *x), tensors(*[(1, 2, 8, 8)] * 3)) is None
 
 
+def test_three_stages_are_offered_only_where_every_target_has_the_memory_for_them() -> None:
+    narrow = planned(fused, tensors(*[(1, 1, 256, 32)] * 3, dtype=torch.float16))
+    wide = planned(fused, tensors(*[(1, 1, 256, 128)] * 3, dtype=torch.float16))
+    assert narrow is not None
+    assert wide is not None
+    assert 3 in narrow.space["num_stages"]
+    assert 3 not in wide.space["num_stages"]
+
+
 def test_heads_that_no_register_file_holds_are_refused() -> None:
     assert planned(fused, tensors(*[(1, 1, 4, 512)] * 3)) is None
 
