@@ -34,6 +34,7 @@ def test_each_place_goes_before_the_next(tmp_path: Path) -> None:
         "backend": str(project / "kernelite.toml"),
         "sites": str(user / "config.toml"),
         "device": "default",
+        "target": "default",
         "require_isolation": "default",
         "llm": "default",
         "llm_budget": "default",
@@ -106,5 +107,6 @@ def test_the_defaults_are_the_campaign_s() -> None:
     from kernelite.agent.campaign import Options
 
     known = {field.name: field.default for field in fields(Options)}
+    known["target"] = known.pop("gpu") or None  # what it is there is the model
     ours = {field.name: field.default for field in fields(Settings) if field.name != "out"}
     assert ours == {name: known[name] for name in ours}
