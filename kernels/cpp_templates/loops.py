@@ -20,12 +20,11 @@ from kernelite.kernels.cpp_templates._loops_lanes import LaneWriter, write_lanes
 from kernelite.kernels.cpp_templates._loops_machine import last_level_bytes, vector_bits
 from kernelite.kernels.kernel import Kernel
 from kernelite.kernels.launch import Launch
-from kernelite.kernels.loops.aten import Lowering, input_strides
 from kernelite.kernels.loops.axes import Loops, lane_axis, loops
 from kernelite.kernels.loops.ir import REDUCTIONS, Dag, Node, Unsupported
-from kernelite.kernels.loops.label import label
-from kernelite.kernels.loops.nest import Store, nests, plain
-from kernelite.kernels.loops.ops import MEMORY, computed, cost, name_of
+from kernelite.kernels.loops.nest import Store, nests
+from kernelite.kernels.loops.ops import MEMORY, cost
+from kernelite.kernels.loops.reading import read
 from kernelite.kernels.loops.stages import Limits, Stages
 from kernelite.kernels.templates import Choice, Choices
 from kernelite.problems.tensors import TensorSpec
@@ -129,40 +128,18 @@ def _written(nest: Loops, options: Options, number: int) -> list[str]:
 
 
 def _plan(graph: fx.GraphModule) -> LoopsPlan:
-    lowering = Lowering()
-    results = lowering.graph(graph)
-    (output,) = (node for node in graph.graph.nodes if node.op == "output")
-    stores, outputs = [], {}
-    for index, (node, leaf) in enumerate(zip(results, output.args[0], strict=True)):
-        val = leaf.meta["val"]
-        shape, strides = tuple(map(int, val.shape)), input_strides(val)
-        memory, name = name_of(val.dtype), f"out{index}"
-        if strides != tuple(val.stride()):
-            raise Unsupported("an output whose elements share memory")
-        node = lowering.dag.cast(lowering.dag.expand(node, shape), computed(val.dtype))
-        outputs[name] = TensorSpec(shape, strides, memory)
-        if prod(shape):
-            stores.append(Store(name, memory, node, shape, strides))
-    staged, scratch = _staged(lowering.dag, stores)
-    inputs = {
-        n.name: TensorSpec(
-            tuple(n.meta["val"].shape), input_strides(n.meta["val"]), name_of(n.meta["val"].dtype)
-        )
-        for n in graph.graph.nodes
-        if n.op == "placeholder"
-    }
-    found = [nest for stage in staged for nest in stage]
-    space = _space(found, outputs)
-    return LoopsPlan(label(lowering.names), space, staged, inputs, outputs, scratch)
+    found = read(graph)
+    staged, scratch = _staged(found.dag, found.stores)
+    space = _space([nest for stage in staged for nest in stage], found.outputs)
+    return LoopsPlan(found.label, space, staged, found.inputs, found.outputs, scratch)
 
 
 def _staged(
     dag: Dag, stores: Sequence[Store]
 ) -> tuple[tuple[tuple[Loops, ...], ...], Mapping[str, TensorSpec]]:
     """The nests of each stage, and the look of what passes between stages."""
-    simple = [part for store in stores for part in plain(dag, store)]
     stages = Stages(dag, Limits(_parts, MOST_ELEMENTS, tables=True))
-    last = [stages(store) for store in simple]
+    last = [stages(store) for store in stores]
     found = tuple(
         tuple(loops(nest) for nest in nests(dag, stage)) for stage in (*stages.found, last)
     )

@@ -22,18 +22,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import prod
 
-import torch
 from torch import fx
 
 from kernelite.kernels.kernel import Kernel
-from kernelite.kernels.loops.aten import Lowering, input_strides
 from kernelite.kernels.loops.axes import Loops, loops
 from kernelite.kernels.loops.ir import Dag, Unsupported
-from kernelite.kernels.loops.label import label
-from kernelite.kernels.loops.nest import Store, nests, plain
-from kernelite.kernels.loops.ops import computed, name_of
+from kernelite.kernels.loops.nest import Store, nests
+from kernelite.kernels.loops.reading import read
 from kernelite.kernels.loops.stages import Limits, Stages
 from kernelite.kernels.templates import Choice, Choices
 from kernelite.kernels.triton_templates._loops_emit import NestWriter
@@ -136,30 +132,16 @@ def _writer(nest: Loops, shape: Tile, number: int) -> NestWriter:
 
 
 def _plan(graph: fx.GraphModule) -> LoopsPlan:
-    lowering = Lowering(shifts=True)
-    results = lowering.graph(graph)
-    (output,) = (node for node in graph.graph.nodes if node.op == "output")
-    stores, outputs = [], {}
-    for index, (node, leaf) in enumerate(zip(results, output.args[0], strict=True)):
-        val = leaf.meta["val"]
-        shape, strides = tuple(map(int, val.shape)), input_strides(val)
-        memory, name = name_of(val.dtype), f"out{index}"
-        if strides != tuple(val.stride()):
-            raise Unsupported("an output whose elements share memory")
-        node = lowering.dag.cast(lowering.dag.expand(node, shape), computed(val.dtype))
-        outputs[name] = TensorSpec(shape, strides, memory)
-        if prod(shape):
-            stores.append(Store(name, memory, node, shape, strides))
-    everything = Computed(lowering.dag, tuple(p for s in stores for p in plain(lowering.dag, s)))
+    whole = read(graph, shifts=True)
+    everything = Computed(whole.dag, whole.stores)
     found, _ = everything.nests(PROGRAMS)
-    inputs = {n.name: _look(n.meta["val"]) for n in graph.graph.nodes if n.op == "placeholder"}
-    if not inputs or not found:
+    if not whole.inputs or not found:
         raise Unsupported("nothing to compute, or on no device")
     for nest in found:
         supported(nest.order)
     cost = graph_cost(graph.graph.nodes)
     work = Work(cost.bytes_fused, cost.flops)
-    return LoopsPlan(label(lowering.names), space(found), work, everything, inputs, outputs)
+    return LoopsPlan(whole.label, space(found), work, everything, whole.inputs, whole.outputs)
 
 
 def _laid(name: str, spec: TensorSpec) -> str:
@@ -167,10 +149,6 @@ def _laid(name: str, spec: TensorSpec) -> str:
     if spec.stride == spec.contiguous_stride:
         return f"{name}.contiguous()"
     return f"_laid({name}, {spec.stride})"
-
-
-def _look(val: torch.Tensor) -> TensorSpec:
-    return TensorSpec(tuple(map(int, val.shape)), input_strides(val), name_of(val.dtype))
 
 
 TEMPLATE = LoopsTemplate()
