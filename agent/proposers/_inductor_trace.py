@@ -113,7 +113,7 @@ def wrapper(
     function = torch.func.functionalize(flat_function(instance, hidden), remove="mutations")
     try:
         with torch.no_grad(), config.patch({**SETTINGS, **own, **settings}), sizes.mode, _stopped():
-            with enable_python_dispatcher(), _Indexing():
+            with enable_python_dispatcher(), _ByOperators():
                 graph = make_fx(function, decomposition_table=select_decomp_table())(*arguments)
             _refuse_constants(graph)
             compile_fx_inner(graph, arguments)
@@ -159,12 +159,18 @@ def _stop(source: str) -> NoReturn:
     raise Written(source)
 
 
-class _Indexing(TorchFunctionMode):
-    """``x[...]`` by operators: Python's own way there asks for a real GPU first."""
+class _ByOperators(TorchFunctionMode):
+    """What PyTorch's own way cannot do here, by operators.
+
+    ``x[...]`` asks for a real GPU first, and a layer with a bias on more than rows takes the
+    sizes that it finds for the only ones.
+    """
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is torch.Tensor.__getitem__:
             return _indexed(*args)
+        if func is torch.nn.functional.linear:
+            return _linear(*args, **(kwargs or {}))
         return func(*args, **(kwargs or {}))
 
 
@@ -188,3 +194,12 @@ def _indexed(x: torch.Tensor, index: Any) -> torch.Tensor:
             case _:
                 raise NotUnderstood(f"an index of type {type(item).__name__}")
     return aten.index(x, gathered) if gathered else x
+
+
+def _linear(
+    input: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None
+) -> torch.Tensor:  # fmt: skip
+    if bias is None or input.dim() < 3:
+        return aten.linear(input, weight, bias)
+    rows = torch.addmm(bias, input.reshape(-1, input.shape[-1]), weight.t())
+    return rows.reshape(*input.shape[:-1], weight.shape[0])

@@ -64,7 +64,7 @@ FUNCTIONS = problem(
     "3 * torch.randn(5, 40)",
 )
 LAYER = problem(
-    "layer", "torch.relu(self.layer(x))", "torch.randn(96, 160)",
+    "layer", "torch.relu(self.layer(x))", "torch.randn(3, 32, 160)",
     "self.layer = torch.nn.Linear(160, 128)",
 )  # fmt: skip
 SORT = problem("sort", "torch.sort(x, dim=-1)", "torch.randn(8, 40)")
