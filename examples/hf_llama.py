@@ -79,7 +79,7 @@ def prefill(
     sizes: Mapping[str, Any] = SMALL,
 ) -> Built:  # fmt: skip
     """The model, and a batch of prompts."""
-    model = Prefill(_model(sizes, dtype))
+    model = Prefill(_model(sizes, dtype)).eval()
     return model, (torch.randint(sizes["vocab_size"], (batch, tokens)),)
 
 
@@ -88,7 +88,7 @@ def decode(
     sizes: Mapping[str, Any] = SMALL,
 ) -> Built:  # fmt: skip
     """The model, one token for each of a batch, and what the tokens before left."""
-    model = Decode(_model(sizes, dtype))
+    model = Decode(_model(sizes, dtype)).eval()
     heads, size = sizes["num_key_value_heads"], sizes["hidden_size"] // sizes["num_attention_heads"]
     look = (sizes["num_hidden_layers"], batch, heads, tokens, size)
     keys, values = (torch.randn(look, dtype=dtype) for _ in range(2))

@@ -67,7 +67,7 @@ def prefill(
     sizes: Mapping[str, Any] = SMALL,
 ) -> Built:  # fmt: skip
     """The model, and a batch of prompts."""
-    model = Prefill(_model(sizes, dtype))
+    model = Prefill(_model(sizes, dtype)).eval()
     return model, (torch.randint(sizes["vocab_size"], (batch, tokens)),)
 
 
@@ -79,7 +79,7 @@ def decode(
     look = (sizes["num_hidden_layers"], batch, model.config.intermediate_size)
     windows = torch.randn(*look, model.config.conv_kernel, dtype=dtype)
     states = torch.randn(*look, sizes["state_size"], dtype=torch.float32)
-    return Decode(model), (torch.randint(sizes["vocab_size"], (batch, 1)), windows, states)
+    return Decode(model).eval(), (torch.randint(sizes["vocab_size"], (batch, 1)), windows, states)
 
 
 def full() -> Built:

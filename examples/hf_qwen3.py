@@ -81,7 +81,7 @@ def prefill(
     sizes: Mapping[str, Any] = SMALL,
 ) -> Built:  # fmt: skip
     """The model, and a batch of prompts."""
-    model = Prefill(_model(sizes, dtype))
+    model = Prefill(_model(sizes, dtype)).eval()
     return model, (torch.randint(sizes["vocab_size"], (batch, tokens)),)
 
 
@@ -90,7 +90,7 @@ def decode(
     sizes: Mapping[str, Any] = SMALL,
 ) -> Built:  # fmt: skip
     """The model, one token for each of a batch, and what the tokens before left."""
-    model = Decode(_model(sizes, dtype))
+    model = Decode(_model(sizes, dtype)).eval()
     heads, size = sizes["num_key_value_heads"], sizes["head_dim"]
     look = (sizes["num_hidden_layers"], batch, heads, tokens, size)
     keys, values = (torch.randn(look, dtype=dtype) for _ in range(2))

@@ -90,7 +90,7 @@ def prefill(
     dtype: torch.dtype = torch.bfloat16, batch: int = 1, sizes: Mapping[str, Any] = SMALL
 ) -> Built:
     """The model, sound, and the four tokens that every transcript begins with."""
-    model = Prefill(_model(sizes, dtype))
+    model = Prefill(_model(sizes, dtype)).eval()
     frames = 2 * sizes["max_source_positions"]
     sound = torch.randn(batch, sizes["num_mel_bins"], frames, dtype=dtype)
     return model, (sound, torch.randint(sizes["vocab_size"], (batch, 4)))
@@ -100,7 +100,7 @@ def decode(
     dtype: torch.dtype = torch.bfloat16, batch: int = 2, sizes: Mapping[str, Any] = SMALL
 ) -> Built:
     """The model, encoded sound, one token, and keys and values of 64 tokens and of the sound."""
-    model = Decode(_model(sizes, dtype))
+    model = Decode(_model(sizes, dtype)).eval()
     frames, heads = sizes["max_source_positions"], sizes["decoder_attention_heads"]
     looks = [(sizes["decoder_layers"], batch, heads, length, sizes["d_model"] // heads)
              for length in (64, 64, frames, frames)]  # fmt: skip

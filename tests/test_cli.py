@@ -91,7 +91,7 @@ def test_the_version_comes_as_text_and_as_json() -> None:
         (("optimize", "x.py", "--budget-second", "3"), "--budget-seconds"),
         (("optimize", "x.py", "--seed", "many"), "'--seed'"),
         (("optimize",), "target"),
-        (("bench", "gpu"), "there are: cpu"),
+        (("bench", "quantum"), "there are: cpu"),
         (("bench", "cpu", "--ops", "sofmax"), "softmax"),
         (("optimize", "x.py", "--resume"), "--out FOLDER"),
         (("optimize", "x.py", "--device", "tpu"), "no device 'tpu' here; there"),

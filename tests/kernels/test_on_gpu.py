@@ -63,7 +63,7 @@ def use(n):
     return Use("H200", signature, (TensorSpec((n,), (1,), "float32"),))
 
 def pretended():
-    return pretending("meta", compiling._properties(target))
+    return pretending("meta", compiling.properties(target))
 """
 
 
