@@ -22,7 +22,7 @@ from kernelite.harness.judge import Judge
 from kernelite.harness.remote import Server
 from kernelite.harness.stages import stages
 from kernelite.harness.verdict import Failed, Reason
-from kernelite.kernels.devices import calibrate, cpu
+from kernelite.kernels.devices import cpu
 from kernelite.problems.problem import Problem
 
 SCHEMA = "kernelite.bench-redteam/1"
@@ -50,8 +50,6 @@ class Judges:
 
     def of(self, specimen: Specimen) -> Judge:
         """One with little patience for what never ends."""
-        if specimen.stage == "light":  # which knows nothing of a machine that was never measured
-            calibrate.load_or_measure(cpu.detect(1))
         patience_s = SHORT_S if specimen.reason == Reason.TIMEOUT else LONG_S
         key = (specimen.problem, patience_s, specimen.seed)
         if key not in self.made:
