@@ -200,6 +200,7 @@ def _linear(
     input: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None
 ) -> torch.Tensor:  # fmt: skip
     if bias is None or input.dim() < 3:
-        return aten.linear(input, weight, bias)
+        plain: torch.Tensor = aten.linear(input, weight, bias)
+        return plain
     rows = torch.addmm(bias, input.reshape(-1, input.shape[-1]), weight.t())
     return rows.reshape(*input.shape[:-1], weight.shape[0])
