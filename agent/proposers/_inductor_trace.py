@@ -169,7 +169,7 @@ class _ByOperators(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is torch.Tensor.__getitem__:
             return _indexed(*args)
-        if func is torch.nn.functional.linear:
+        if func in (torch.nn.functional.linear, aten.linear.default, aten.linear):
             return _linear(*args, **(kwargs or {}))
         return func(*args, **(kwargs or {}))
 
@@ -200,7 +200,6 @@ def _linear(
     input: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None
 ) -> torch.Tensor:  # fmt: skip
     if bias is None or input.dim() < 3:
-        plain: torch.Tensor = aten.linear(input, weight, bias)
-        return plain
+        return torch.nn.functional.linear(input, weight, bias)
     rows = torch.addmm(bias, input.reshape(-1, input.shape[-1]), weight.t())
     return rows.reshape(*input.shape[:-1], weight.shape[0])
