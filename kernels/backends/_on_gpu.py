@@ -241,7 +241,7 @@ def _compiling() -> Iterator[list[Exception]]:
     def noted(*args: Any, **options: Any) -> Any:
         try:
             return real(*args, **options)
-        except Exception as error:
+        except Exception as error:  # of whatever kind: it is noted, and goes on
             failures.append(error)
             raise
 

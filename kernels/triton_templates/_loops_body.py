@@ -1,7 +1,6 @@
 """Functions that the language of Triton lacks; read as text, never imported."""
 # mypy: ignore-errors
 
-import torch
 import triton
 import triton.language as tl
 
@@ -76,9 +75,3 @@ def _round(x):
 @triton.jit
 def _product(a, b):
     return a * b
-
-
-def _laid(x, strides):
-    if x.stride() == strides:
-        return x
-    return torch.empty_strided(x.shape, strides, dtype=x.dtype, device=x.device).copy_(x)

@@ -41,6 +41,7 @@ from kernelite.kernels.triton_templates._loops_text import helpers, supported
 from kernelite.kernels.triton_templates._loops_tile import Tile
 from kernelite.kernels.triton_templates._loops_walk import WalkingWriter
 from kernelite.kernels.triton_templates._source import Work, arithmetic
+from kernelite.kernels.triton_templates._text import ARRANGED
 from kernelite.problems.cost import graph_cost
 from kernelite.problems.tensors import TensorSpec
 
@@ -95,6 +96,8 @@ class LoopsPlan:
         kernels = [writer.text() for writer in writers]
         heading = "".join(f"# {line}\n" for line in (self._title(), *arithmetic(self.work)))
         text = [*kernels, self._run(writers, scratch)]
+        if any(spec.stride != spec.contiguous_stride for spec in self.inputs.values()):
+            text.insert(0, ARRANGED)
         parts = [heading + IMPORTS, *helpers("\n".join(text)), *text]
         return Kernel("triton", "\n\n\n".join(part.rstrip() for part in parts) + "\n")
 
@@ -148,7 +151,7 @@ def _laid(name: str, spec: TensorSpec) -> str:
     """An argument as the kernels read it, which it nearly always is."""
     if spec.stride == spec.contiguous_stride:
         return f"{name}.contiguous()"
-    return f"_laid({name}, {spec.stride})"
+    return f"arranged({name}, {spec.stride})"
 
 
 TEMPLATE = LoopsTemplate()

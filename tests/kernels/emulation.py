@@ -45,29 +45,35 @@ def named(name: str) -> Problem:
     return found
 
 
-def rendered(template: Template, problem: Problem, **choices: Choice) -> Kernel:
-    """The template's kernel for a problem, which it must match."""
+def graph_for(problem: Problem) -> fx.GraphModule:
+    """The flat graph of a problem."""
     made = instantiate(problem, 0)
-    plan = template.match(flat_graph(made.model, made.inputs))
-    assert plan is not None, f"{problem.name} is not matched"
-    return plan.render(choices)
+    return flat_graph(made.model, made.inputs)
+
+
+def rendered(template: Template, graph: fx.GraphModule, **choices: Choice) -> Kernel:
+    """The template's kernel for a graph that it must match, by default with its first choices."""
+    plan = template.match(graph)
+    assert plan is not None, "no plan"
+    return plan.render({name: values[0] for name, values in plan.space.items()} | choices)
 
 
 def verdict(problem: Problem, kernel: Kernel) -> Verdict:
     """What the judge says of a kernel: every stage but timing, nothing computed by PyTorch."""
-    with Judge(problem, _server(), 1) as judge:
+    with Judge(problem, server(), 1) as judge:
         return judge.evaluate(kernel, NO_TIMING, "cpu")
 
 
-def check(template: Template, name: str, **choices: Choice) -> None:
+def accepted(template: Template, name: str, **choices: Choice) -> None:
     """Have the kernel of a family's workload judged; it must pass."""
     problem = named(name)
-    found = verdict(problem, rendered(template, problem, **choices))
+    found = verdict(problem, rendered(template, graph_for(problem), **choices))
     assert found.passed, found.evaluation
 
 
 @cache
-def _server() -> Server:
+def server() -> Server:
+    """One for all tests of templates."""
     started = Server()
     atexit.register(started.close)
     return started

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from torch import Tensor, fx
+from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from kernelite.harness.oracle import ROUNDING
@@ -13,10 +13,9 @@ from kernelite.harness.remote import Remote
 from kernelite.kernels.backends import backend
 from kernelite.kernels.kernel import Kernel
 from kernelite.kernels.templates import Choice, Template
-from kernelite.problems.graph import flat_graph
-from kernelite.problems.problem import Signature, flat_tensors, instantiate
+from kernelite.problems.problem import Signature, flat_tensors
 from kernelite.problems.tensors import specs
-from tests.kernels.emulation import _server, graph_of, named, verdict
+from tests.kernels.emulation import graph_of, rendered, server
 
 
 def computed(
@@ -42,21 +41,6 @@ def computed(
     return found
 
 
-def accepted(template: Template, name: str, **choices: Choice) -> None:
-    """Have the kernel of a family's workload judged; it must pass."""
-    problem = named(name)
-    made = instantiate(problem, 0)
-    found = verdict(problem, rendered(template, flat_graph(made.model, made.inputs), **choices))
-    assert found.passed, found.evaluation
-
-
-def rendered(template: Template, graph: fx.GraphModule, **choices: Choice) -> Kernel:
-    """The template's kernel for a graph that it must match, by default with its first choices."""
-    plan = template.match(graph)
-    assert plan is not None, "no plan"
-    return plan.render({name: values[0] for name, values in plan.space.items()} | choices)
-
-
 def _raised(tensor: Tensor) -> Tensor:
     return tensor.double() if tensor.is_floating_point() else tensor.clone()
 
@@ -65,5 +49,5 @@ def ran(kernel: Kernel, inputs: Sequence[Tensor], like: Sequence[Tensor]) -> lis
     """The outputs of the kernel in a runner of its own; they must look as ``like``."""
     signature = Signature(specs(like), ({"tensor": True},) * len(inputs), (), ())
     artefact = backend("triton").build(kernel)
-    with Remote(_server(), kernel, artefact, signature, 1) as remote:
+    with Remote(server(), kernel, artefact, signature, 1) as remote:
         return list(remote.ask({"do": "call"}, inputs, largest_bytes=1 << 20)[1])

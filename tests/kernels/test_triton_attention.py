@@ -12,8 +12,8 @@ from torch.nn import functional as F
 
 from kernelite.kernels.triton_templates.attention import TEMPLATE, AttentionPlan
 from tests.kernels import test_attention as spellings
-from tests.kernels.emulation import graph_of
-from tests.kernels.interpreting import accepted, computed, rendered
+from tests.kernels.emulation import accepted, graph_of, rendered
+from tests.kernels.interpreting import computed
 
 pytest.importorskip("triton")
 INF = float("inf")

@@ -11,10 +11,8 @@ from torch import Tensor
 
 from kernelite.kernels.kernel import Kernel
 from kernelite.kernels.triton_templates.attention_backward import TEMPLATE
-from kernelite.problems.graph import flat_graph
-from kernelite.problems.problem import instantiate
-from tests.kernels.emulation import graph_of, named, verdict
-from tests.kernels.interpreting import accepted, computed, rendered
+from tests.kernels.emulation import accepted, graph_for, graph_of, named, rendered, verdict
+from tests.kernels.interpreting import computed
 
 pytest.importorskip("triton")
 INF = float("inf")
@@ -125,8 +123,7 @@ def test_the_judge_accepts_them_and_notices_a_key_that_is_left_out() -> None:
     name = "attention_backward@small_full_1x1x33x3x12_float16"
     accepted(TEMPLATE, name)
     problem = named(name)
-    made = instantiate(problem, 0)
-    right = rendered(TEMPLATE, flat_graph(made.model, made.inputs)).source
+    right = rendered(TEMPLATE, graph_for(problem)).source
     wrong = right.replace("keys=3,", "keys=2,")
     assert wrong != right
     assert not verdict(problem, Kernel("triton", wrong)).passed

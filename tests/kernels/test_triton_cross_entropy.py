@@ -12,7 +12,7 @@ from torch import Tensor
 from kernelite.kernels.kernel import Kernel
 from kernelite.kernels.triton_templates.cross_entropy import TEMPLATE
 from kernelite.problems.problem import Problem
-from tests.kernels.emulation import check, graph_of, named, rendered, verdict
+from tests.kernels.emulation import accepted, graph_for, graph_of, named, rendered, verdict
 
 pytest.importorskip("triton")
 SHIFTED = """
@@ -38,30 +38,30 @@ BY_TOKEN = "-torch.log_softmax(x / 0.7, -1).gather(-1, y.unsqueeze(-1)).squeeze(
 
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
 def test_the_judge_accepts_every_dtype(dtype: str) -> None:
-    check(TEMPLATE, f"cross_entropy@small_3x17_{dtype}")
+    accepted(TEMPLATE, f"cross_entropy@small_3x17_{dtype}")
 
 
 def test_parts_of_a_row_are_joined() -> None:
-    check(TEMPLATE, "cross_entropy@small_16x100_float16", block=16, rows=4, parts=2)
+    accepted(TEMPLATE, "cross_entropy@small_16x100_float16", block=16, rows=4, parts=2)
 
 
 @pytest.mark.parametrize(("loss", "dtype"), [(NEXT_TOKEN, "bfloat16"), (BY_TOKEN, "float32")])
 def test_rows_may_be_a_part_of_the_logits(loss: str, dtype: str) -> None:
     problem = Problem("shifted", SHIFTED.format(loss=loss, dtype=dtype))
-    found = verdict(problem, rendered(TEMPLATE, problem))
+    found = verdict(problem, rendered(TEMPLATE, graph_for(problem)))
     assert found.passed, found.evaluation
 
 
 def test_a_label_that_counts_though_it_is_to_be_ignored_is_noticed() -> None:
     problem = named("cross_entropy@small_16x100_float32")
-    right = rendered(TEMPLATE, problem).source
+    right = rendered(TEMPLATE, graph_for(problem)).source
     wrong = right.replace("ignored=-100", "ignored=-1")
     assert wrong != right
     assert not verdict(problem, Kernel("triton", wrong)).passed
 
 
 def test_the_kernel_opens_with_its_arithmetic() -> None:
-    source = rendered(TEMPLATE, named("cross_entropy@small_16x100_bfloat16")).source
+    source = rendered(TEMPLATE, graph_for(named("cross_entropy@small_16x100_bfloat16"))).source
     assert source.startswith("# cross_entropy (mean) of 16 x 100 logits\n# 3,332 bytes, 6,400")
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from kernelite.kernels.kernel import Kernel
 from kernelite.kernels.triton_templates.dequantised_gemm import TEMPLATE
 from kernelite.kernels.triton_templates.gemm import TEMPLATE as GEMM
-from tests.kernels.emulation import check, graph_of, named, rendered, verdict
+from tests.kernels.emulation import accepted, graph_for, graph_of, named, rendered, verdict
 
 pytest.importorskip("triton")
 N, K, GROUP = 6, 32, 8
@@ -41,11 +41,11 @@ def packed_zeros(x: Tensor, q: Tensor, s: Tensor, z: Tensor) -> Tensor:
     ["dequantised_gemm@small_3x17x32_bfloat16", "int8_gemm@small_3x17x33_float32"],
 )
 def test_the_judge_accepts_four_bits_and_eight(name: str) -> None:
-    check(TEMPLATE, name)
+    accepted(TEMPLATE, name)
 
 
 def test_groups_may_be_shared_out_among_programs() -> None:
-    check(TEMPLATE, "dequantised_gemm@small_2x7x128_float16", split=4)
+    accepted(TEMPLATE, "dequantised_gemm@small_2x7x128_float16", split=4)
 
 
 @pytest.mark.parametrize("function", [repeated, packed_zeros])
@@ -58,7 +58,7 @@ def test_scales_and_zeros_are_those_of_the_group(function: Callable[..., Tensor]
 
 def test_the_upper_half_of_a_byte_is_the_odd_weight() -> None:
     problem = named("dequantised_gemm@small_3x17x32_float32")
-    right = rendered(TEMPLATE, problem).source
+    right = rendered(TEMPLATE, graph_for(problem)).source
     wrong = right.replace(">> (4)", ">> (0)")
     assert wrong != right
     assert not verdict(problem, Kernel("triton", wrong)).passed

@@ -12,7 +12,7 @@ from torch import Tensor
 from kernelite.kernels.kernel import Kernel
 from kernelite.kernels.triton_templates.fused_mlp import TEMPLATE
 from kernelite.kernels.triton_templates.gemm import TEMPLATE as GEMM
-from tests.kernels.emulation import check, graph_of, named, rendered, verdict
+from tests.kernels.emulation import accepted, graph_for, graph_of, named, rendered, verdict
 
 pytest.importorskip("triton")
 x, gate, up, down = (torch.randn(*s).bfloat16() for s in ((2, 3, 8), (12, 8), (12, 8), (8, 12)))
@@ -20,12 +20,12 @@ x, gate, up, down = (torch.randn(*s).bfloat16() for s in ((2, 3, 8), (12, 8), (1
 
 @pytest.mark.parametrize("name", ["fused_mlp@small_3x17x9_float16", "mlp@small_3x17x9_float32"])
 def test_the_judge_accepts_blocks_with_and_without_a_gate(name: str) -> None:
-    check(TEMPLATE, name)
+    accepted(TEMPLATE, name)
 
 
 def test_a_hidden_state_without_its_activation_is_noticed() -> None:
     problem = named("fused_mlp@small_3x17x9_float32")
-    right = rendered(TEMPLATE, problem).source
+    right = rendered(TEMPLATE, graph_for(problem)).source
     wrong = right.replace("_silu(products[0])", "products[0]")
     assert wrong != right
     assert not verdict(problem, Kernel("triton", wrong)).passed

@@ -13,7 +13,7 @@ from kernelite.kernels.kernel import Kernel
 from kernelite.kernels.triton_templates._gemm_tiles import HALVES, SINGLES, Tile
 from kernelite.kernels.triton_templates.gemm import TEMPLATE
 from kernelite.problems.problem import Problem
-from tests.kernels.emulation import check, graph_of, named, rendered, verdict
+from tests.kernels.emulation import accepted, graph_for, graph_of, named, rendered, verdict
 
 pytest.importorskip("triton")
 PROBLEM = """
@@ -40,16 +40,16 @@ x, w, b = torch.randn(3, 5, 18), torch.randn(18, 21), torch.randn(21)
     "name", ["linear_residual@small_17x40x24_bfloat16", "bmm@small_3x17x33_float32"]
 )
 def test_the_judge_accepts_products_and_what_follows(name: str) -> None:
-    check(TEMPLATE, name)
+    accepted(TEMPLATE, name)
 
 
 def test_the_parts_of_a_long_sum_are_joined() -> None:
-    check(TEMPLATE, "linear_gelu@small_2x7x300_float32", split=4)
+    accepted(TEMPLATE, "linear_gelu@small_2x7x300_float32", split=4)
 
 
 def test_several_steps_along_an_odd_depth_are_walked() -> None:
     tile = str(HALVES[-1])
-    check(TEMPLATE, "gemm@small_33x18x40_float16", tile=tile, group=4)
+    accepted(TEMPLATE, "gemm@small_33x18x40_float16", tile=tile, group=4)
 
 
 @pytest.mark.parametrize(
@@ -61,13 +61,13 @@ def test_several_steps_along_an_odd_depth_are_walked() -> None:
 )
 def test_every_way_to_write_and_view_a_product_is_read(body: str) -> None:
     problem = Problem("written", PROBLEM.format(body=body))
-    found = verdict(problem, rendered(TEMPLATE, problem))
+    found = verdict(problem, rendered(TEMPLATE, graph_for(problem)))
     assert found.passed, found.evaluation
 
 
 def test_a_remainder_that_is_left_out_is_noticed() -> None:
     problem = named("gemm@small_33x18x40_float32")
-    right = rendered(TEMPLATE, problem).source
+    right = rendered(TEMPLATE, graph_for(problem)).source
     wrong = right.replace("EVEN=K % depth == 0 and depth % block_k == 0", "EVEN=True")
     assert wrong != right
     assert not verdict(problem, Kernel("triton", wrong)).passed

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from kernelite.kernels.kernel import Kernel
 from kernelite.kernels.triton_templates.linear_cross_entropy import TEMPLATE
-from tests.kernels.emulation import check, graph_of, named, rendered, verdict
+from tests.kernels.emulation import accepted, graph_for, graph_of, named, rendered, verdict
 
 pytest.importorskip("triton")
 hidden, weight = torch.randn(2, 3, 8).half(), torch.randn(11, 8).half()
@@ -19,12 +19,12 @@ labels = torch.randint(11, (2, 3))
 
 
 def test_the_judge_accepts_parts_of_the_vocabulary() -> None:
-    check(TEMPLATE, "linear_cross_entropy@small_2x3x150_bfloat16", parts=2)
+    accepted(TEMPLATE, "linear_cross_entropy@small_2x3x150_bfloat16", parts=2)
 
 
 def test_a_part_of_the_vocabulary_that_is_left_out_is_noticed() -> None:
     problem = named("linear_cross_entropy@small_3x17x30_float32")
-    right = rendered(TEMPLATE, problem).source
+    right = rendered(TEMPLATE, graph_for(problem)).source
     wrong = right.replace("range(begin, end, BLOCK_N)", "range(begin, end - BLOCK_N, BLOCK_N)")
     assert wrong != right
     assert not verdict(problem, Kernel("triton", wrong)).passed

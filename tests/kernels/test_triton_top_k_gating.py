@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from kernelite.kernels.triton_templates.top_k_gating import TEMPLATE
-from tests.kernels.emulation import graph_of
-from tests.kernels.interpreting import accepted, computed
+from tests.kernels.emulation import accepted, graph_of
+from tests.kernels.interpreting import computed
 
 pytest.importorskip("triton")
 INF = float("inf")
